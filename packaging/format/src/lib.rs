@@ -1,0 +1,1 @@
+//! Shared by the vendor and the appliance: what a release is, byte for byte.

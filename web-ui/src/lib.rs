@@ -1,0 +1,1 @@
+//! Pages and assets; knows the API, never the insides of the daemon.
