@@ -1,0 +1,106 @@
+//! How Berth says no: the same shape in the command line, the page and the journal.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::Code;
+
+/// What a refusal left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Containers, volumes and state are as they were.
+    NothingChanged,
+    /// The version that runs again.
+    RolledBackTo(String),
+    /// Neither: Berth stands still and waits for a human.
+    Halted,
+}
+
+/// A refusal or failure that a person reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub struct Refusal {
+    /// The stable code.
+    pub code: Code,
+    /// One sentence: what went wrong.
+    pub summary: String,
+    /// What was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What was found instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// What this left behind.
+    pub effect: Effect,
+    /// What to do next.
+    pub next: String,
+}
+
+impl Refusal {
+    /// A refusal that changed nothing; `next` is the code's own advice until it is replaced.
+    pub fn new(code: Code, summary: impl Into<String>) -> Self {
+        Self {
+            code,
+            summary: summary.into(),
+            expected: None,
+            found: None,
+            effect: Effect::NothingChanged,
+            next: code.next().to_owned(),
+        }
+    }
+
+    /// Says what was expected and what was found.
+    #[must_use]
+    pub fn because(mut self, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self.found = Some(found.into());
+        self
+    }
+
+    /// Says what was found.
+    #[must_use]
+    pub fn found(mut self, found: impl Into<String>) -> Self {
+        self.found = Some(found.into());
+        self
+    }
+
+    /// Replaces the advice.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = next.into();
+        self
+    }
+
+    /// Replaces what was left behind.
+    #[must_use]
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.summary, self.code)?;
+        if let Some(expected) = &self.expected {
+            write!(f, "\n  expected: {expected}")?;
+        }
+        if let Some(found) = &self.found {
+            write!(f, "\n  found:    {found}")?;
+        }
+        write!(f, "\n  {}\n  next:     {}", self.effect, self.next)
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingChanged => f.write_str("nothing was changed"),
+            Self::RolledBackTo(version) => write!(f, "rolled back to {version}"),
+            Self::Halted => {
+                f.write_str("stopped half way; Berth starts nothing until this is mended")
+            }
+        }
+    }
+}

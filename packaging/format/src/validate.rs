@@ -1,0 +1,194 @@
+//! What holds in every release that passed [`check`], so that the daemon need not ask again.
+
+use std::collections::BTreeSet;
+
+use crate::name::Name;
+use crate::release::{FORMAT, FileEntry, Release};
+use crate::service::{Mount, NetworkMode, Service};
+
+/// Everything that is wrong with a release, one sentence each; empty when nothing is.
+pub fn check(release: &Release) -> Vec<String> {
+    let mut problems = Vec::new();
+    if release.format != FORMAT {
+        problems.push(format!("format {}, expected {FORMAT}", release.format));
+        return problems;
+    }
+    for (name, service) in &release.services {
+        check_service(release, &format!("service {name}"), service, &mut problems);
+    }
+    let mut names = BTreeSet::new();
+    for migration in &release.migrations {
+        let place = format!("migration {}", migration.name);
+        if !names.insert(&migration.name) {
+            problems.push(format!("{place}: its name stands twice"));
+        }
+        check_service(release, &place, &migration.service, &mut problems);
+        for need in migration.needs.iter().filter(|need| !need.old) {
+            known(release, &place, "needs", &need.service, &mut problems);
+        }
+    }
+    if let Err(cycle) = start_order(release) {
+        problems.push(format!("depends_on goes round: {cycle}"));
+    }
+    for (id, layer) in &release.layers {
+        if !layer.is_consistent() {
+            problems.push(format!("layer {}: sizes and frames do not fit", id.short()));
+        }
+    }
+    for (name, image) in &release.images {
+        for (platform, image) in &image.platforms {
+            for layer in image
+                .layers
+                .iter()
+                .filter(|l| !release.layers.contains_key(l))
+            {
+                problems.push(format!(
+                    "image {name} {platform}: no layer {}",
+                    layer.short()
+                ));
+            }
+        }
+    }
+    for (digest, tree) in &release.files {
+        if tree.digest() != *digest {
+            problems.push(format!("files {}: not their digest", digest.short()));
+        }
+        if let Some(path) = tree
+            .entries
+            .keys()
+            .find(|path| !is_inside(path, tree.entries.len()))
+        {
+            problems.push(format!("files {}: path {path:?}", digest.short()));
+        }
+        if tree.entries.values().any(|e| mode(e) & !0o777 != 0) {
+            problems.push(format!("files {}: a mode beyond 0777", digest.short()));
+        }
+    }
+    if let Some(probe) = &release.upgrade.drained {
+        known(
+            release,
+            "upgrade.drained",
+            "asks",
+            &probe.service,
+            &mut problems,
+        );
+    }
+    problems
+}
+
+/// Services in waves: each after all that it depends on. The error names a service on a cycle.
+pub fn start_order(release: &Release) -> Result<Vec<Vec<Name>>, Name> {
+    let mut waves = Vec::new();
+    let mut placed = BTreeSet::new();
+    while placed.len() < release.services.len() {
+        let wave: Vec<Name> = release
+            .services
+            .iter()
+            .filter(|(name, service)| {
+                !placed.contains(*name)
+                    && dependencies(service)
+                        .all(|d| placed.contains(d) || !release.services.contains_key(d))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        if wave.is_empty() {
+            // Not empty: fewer are placed than there are.
+            let stuck = release.services.keys().find(|name| !placed.contains(*name));
+            return stuck.map_or(Ok(waves), |name| Err(name.clone()));
+        }
+        placed.extend(wave.iter().cloned());
+        waves.push(wave);
+    }
+    Ok(waves)
+}
+
+/// What must be there before a service starts: `depends_on`, and whose network it shares.
+pub fn dependencies(service: &Service) -> impl Iterator<Item = &Name> {
+    let shared = match &service.network {
+        NetworkMode::Service(name) => Some(name),
+        _ => None,
+    };
+    service.depends_on.keys().chain(shared)
+}
+
+fn check_service(release: &Release, place: &str, service: &Service, problems: &mut Vec<String>) {
+    if !release.images.contains_key(&service.image) {
+        problems.push(format!("{place}: no image {:?}", service.image));
+    }
+    for (other, dependency) in &service.depends_on {
+        if dependency.required {
+            known(release, place, "depends on", other, problems);
+        }
+    }
+    match &service.network {
+        NetworkMode::Networks(networks) => {
+            for name in networks
+                .keys()
+                .filter(|n| !release.networks.contains_key(*n))
+            {
+                problems.push(format!("{place}: no network {name}"));
+            }
+        }
+        NetworkMode::Service(other) => {
+            known(release, place, "shares the network of", other, problems);
+        }
+        NetworkMode::None | NetworkMode::Host => {}
+    }
+    if let Some(probe) = &service.probe {
+        known(release, place, "probes", &probe.service, problems);
+    }
+    let mut targets = BTreeSet::new();
+    for mount in &service.mounts {
+        let target = match mount {
+            Mount::Volume { volume, target, .. } => {
+                if !release.volumes.contains_key(volume) {
+                    problems.push(format!("{place}: no volume {volume}"));
+                }
+                target
+            }
+            Mount::Files { files, target } => {
+                if !release.files.contains_key(files) {
+                    problems.push(format!("{place}: no files {}", files.short()));
+                }
+                target
+            }
+            Mount::Value { field, target, .. } => {
+                if !release.config.iter().any(|f| f.name.as_str() == field) {
+                    problems.push(format!("{place}: no config field {field}"));
+                }
+                target
+            }
+            Mount::Tmpfs { target, .. } | Mount::Host { target, .. } => target,
+        };
+        if !target.starts_with('/') || !targets.insert(target) {
+            problems.push(format!(
+                "{place}: mount at {target:?}, expected an absolute path, each once"
+            ));
+        }
+    }
+}
+
+fn known(release: &Release, place: &str, verb: &str, name: &Name, problems: &mut Vec<String>) {
+    if !release.services.contains_key(name) {
+        problems.push(format!("{place}: {verb} {name}, which is no service"));
+    }
+}
+
+fn is_inside(path: &str, entries: usize) -> bool {
+    if path.is_empty() {
+        return entries == 1;
+    }
+    path.len() <= 4096
+        && !path.contains('\0')
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+fn mode(entry: &FileEntry) -> u32 {
+    match entry {
+        FileEntry::Dir { mode }
+        | FileEntry::File { mode, .. }
+        | FileEntry::Rendered { mode, .. } => *mode,
+    }
+}
