@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn unpacks_frame_by_frame_and_as_one_zst_file() {
         let tar: Vec<u8> = (0..FRAME_BYTES + 1000)
-            .map(|i| (i / 7 % 251) as u8)
+            .map(|i| u8::try_from(i / 7 % 251).unwrap())
             .collect();
         let (diff_id, layer, file) = packed(&tar);
         assert_eq!(diff_id, Digest::of(&tar));
