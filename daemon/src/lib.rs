@@ -1,1 +1,3 @@
-//! What runs at the customer.
+//! What runs at the customer: `berthd`, the service, and `berth`, its command line.
+
+pub mod engine;
