@@ -43,7 +43,7 @@ containerd=${CONTAINERD:-containerd}
 alive() {
   local pid
   pid=$(cat "$1" 2>/dev/null) || return 1
-  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$dir/" && echo "$pid"
+  tr "\0" " " 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$dir/" && echo "$pid"
 }
 
 end() { # PIDFILE SECONDS
@@ -166,7 +166,7 @@ stop() {
   fi
   end "$dir/docker.pid" 20
   for pid in /proc/[0-9]*; do # shims that outlived a killed dockerd, each with its container
-    if tr '\0' '\n' <"$pid/cmdline" 2>/dev/null | grep -qxF -- "$dir/containerd.sock"; then
+    if tr "\0" "\n" 2>/dev/null <"$pid/cmdline" | grep -qxF -- "$dir/containerd.sock"; then
       for i in $(pgrep -P "${pid#/proc/}" || true); do kill -9 "$i" 2>/dev/null || true; done
       kill -9 "${pid#/proc/}" 2>/dev/null || true
     fi
