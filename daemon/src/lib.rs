@@ -1,4 +1,7 @@
 //! What runs at the customer: `berthd`, the service, and `berth`, its command line.
 
+pub mod api;
 pub mod engine;
 pub mod host;
+pub mod store;
+pub mod update;

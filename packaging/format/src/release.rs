@@ -133,7 +133,7 @@ pub enum GrantKind {
     DockerSocket,
     /// A Linux capability beyond Docker's default.
     Capability,
-    /// A confinement that is switched off (seccomp, `AppArmor`, `SELinux`).
+    /// A confinement that is switched off (seccomp, AppArmor, SELinux).
     Unconfined,
 }
 

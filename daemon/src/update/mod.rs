@@ -1,0 +1,15 @@
+//! The update: verify, plan, preflight, then the journaled steps, forward or back.
+//!
+//! ```text
+//! bytes -> verified -> parsed -> planned -> done -> journaled
+//! ```
+//!
+//! [`transition`] and [`policy`] are pure. Only [`driver`] runs steps, and it journals the intent
+//! first, the outcome after.
+
+pub mod plan;
+pub mod policy;
+pub mod transition;
+
+pub use plan::Plan;
+pub use transition::{Event, Phase, Step, Undo};
