@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+pub mod docker;
 pub mod spec;
 
 pub use spec::{ContainerSpec, NetworkSpec, VolumeSpec};
