@@ -139,7 +139,8 @@ pub enum Health {
 /// An image as the release pins it, ready to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRef {
-    /// `berth.local/…`.
+    /// `berth.local/…`. Holds the version, so it is no part of what makes two containers the same.
+    #[serde(skip)]
     pub tag: String,
     /// Image id on a graph driver.
     pub config: Digest,

@@ -9,6 +9,7 @@
 
 pub mod plan;
 pub mod policy;
+pub mod resolve;
 pub mod transition;
 
 pub use plan::Plan;

@@ -63,9 +63,9 @@ pub struct Hop {
     pub migrations: Vec<PlannedMigration>,
     /// The product is stopped, doors are closed until commit, data is snapshotted.
     pub data_may_change: bool,
-    /// Goes back to the kept snapshot of this run.
+    /// Goes back to the kept snapshot of this run and hop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restore: Option<i64>,
+    pub restore: Option<(i64, usize)>,
 }
 
 /// What happens to one service.

@@ -35,6 +35,9 @@ pub struct Refusal {
     pub effect: Effect,
     /// What to do next.
     pub next: String,
+    /// The last lines of the log that shows it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 impl Refusal {
@@ -47,6 +50,7 @@ impl Refusal {
             found: None,
             effect: Effect::NothingChanged,
             next: code.next().to_owned(),
+            log: Vec::new(),
         }
     }
 
@@ -62,6 +66,13 @@ impl Refusal {
     #[must_use]
     pub fn found(mut self, found: impl Into<String>) -> Self {
         self.found = Some(found.into());
+        self
+    }
+
+    /// Shows the last lines of a log.
+    #[must_use]
+    pub fn log(mut self, lines: Vec<String>) -> Self {
+        self.log = lines;
         self
     }
 
@@ -88,6 +99,9 @@ impl fmt::Display for Refusal {
         }
         if let Some(found) = &self.found {
             write!(f, "\n  found:    {found}")?;
+        }
+        for line in &self.log {
+            write!(f, "\n  | {line}")?;
         }
         write!(f, "\n  {}\n  next:     {}", self.effect, self.next)
     }

@@ -1,0 +1,556 @@
+//! From a release and the admin's values to what the engine is asked for. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use berth_format::image::Platform;
+use berth_format::release::{FileEntry, FileTree, Migration};
+use berth_format::service::{Healthcheck, Mount, NetworkMode, Service};
+use berth_format::template::TemplateError;
+use berth_format::{Digest, Name, Product, Release, Template};
+
+use crate::engine::ImageRef;
+use crate::engine::spec::{
+    ContainerSpec, HealthSpec, MountSpec, NetworkChoice, NetworkSpec, PortSpec, VolumeSpec,
+};
+
+/// Label of the bridge by which services without ports reach out.
+pub const EGRESS: &str = "@egress";
+/// Label of the bridge that publishes ports.
+pub const DOORS: &str = "@doors";
+
+/// Milliseconds between the stop signal and the kill where nothing is said: Docker's own.
+const STOP_GRACE_MS: u64 = 10_000;
+
+/// Why a release cannot be made into containers here.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("{place}: {source}")]
+    Template {
+        place: String,
+        source: TemplateError,
+    },
+    #[error("{place}: expected {expected}, found {found:?}")]
+    Value {
+        place: String,
+        expected: &'static str,
+        found: String,
+    },
+    #[error("image {image} is not made for {platform}")]
+    Platform { image: String, platform: Platform },
+    #[error("{0} is not in the release")]
+    Missing(String),
+}
+
+type Result<T> = std::result::Result<T, ResolveError>;
+
+/// Where on this machine, and for which one.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub platform: Platform,
+    /// Folder of what is bind-mounted, by content.
+    pub mounts: PathBuf,
+}
+
+/// Files that must be laid down before a container is created. Named by their content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaidTree {
+    /// Folder that holds it; complete as soon as it exists.
+    pub dir: PathBuf,
+    pub entries: Vec<LaidEntry>,
+}
+
+/// A file or folder below [`LaidTree::dir`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaidEntry {
+    /// Relative.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub content: LaidContent,
+}
+
+/// What a [`LaidEntry`] is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum LaidContent {
+    Dir,
+    /// A shipped file that was verified when it was fetched.
+    Shipped(Digest),
+    /// May be a secret.
+    Bytes(Vec<u8>),
+}
+
+impl std::fmt::Debug for LaidContent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dir => f.write_str("Dir"),
+            Self::Shipped(digest) => write!(f, "Shipped({digest})"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+        }
+    }
+}
+
+/// Resolves the parts of one release.
+pub struct Resolver<'a> {
+    pub release: &'a Release,
+    pub values: &'a BTreeMap<String, String>,
+    pub place: &'a Place,
+    /// Real names of the networks by label.
+    pub networks: &'a BTreeMap<String, String>,
+    pub generation: u64,
+}
+
+/// `<product>-<service>-<generation>`.
+pub fn container_name(product: &Product, service: &Name, generation: u64) -> String {
+    format!("{product}-{service}-{generation}")
+}
+
+/// `<product>-migrate-<migration>-<generation>`.
+pub fn migration_name(product: &Product, migration: &Name, generation: u64) -> String {
+    format!("{product}-migrate-{migration}-{generation}")
+}
+
+/// `<product>_<volume>`, as Compose names it.
+pub fn volume_name(product: &Product, volume: &Name) -> String {
+    format!("{product}_{volume}")
+}
+
+/// The networks of a release by label; the name is still to be given.
+pub fn networks(
+    release: &Release,
+    values: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, NetworkSpec>> {
+    let mut all = BTreeMap::new();
+    let bridge = |label: &str| NetworkSpec {
+        name: format!("{}-{}", release.product, &label[1..]),
+        product: release.product.clone(),
+        label: label.to_owned(),
+        generation: 0,
+        internal: false,
+        ipv6: false,
+        subnet: None,
+        driver_opts: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    };
+    all.insert(EGRESS.to_owned(), bridge(EGRESS));
+    all.insert(DOORS.to_owned(), bridge(DOORS));
+    for (name, network) in &release.networks {
+        let spec = NetworkSpec {
+            name: String::new(),
+            label: name.to_string(),
+            // Doors and egress are Berth's own bridges: no network of the product lets out.
+            internal: true,
+            ipv6: network.ipv6,
+            subnet: network.subnet.clone(),
+            driver_opts: network.driver_opts.clone(),
+            labels: render_map(&network.labels, values, &format!("network {name}"))?,
+            ..bridge(EGRESS)
+        };
+        all.insert(name.to_string(), spec);
+    }
+    Ok(all)
+}
+
+/// The volumes of a release.
+pub fn volumes(
+    release: &Release,
+    values: &BTreeMap<String, String>,
+) -> Result<BTreeMap<Name, VolumeSpec>> {
+    let volume = |(name, volume): (&Name, &berth_format::service::Volume)| {
+        let place = format!("volume {name}");
+        let spec = VolumeSpec {
+            name: volume_name(&release.product, name),
+            product: release.product.clone(),
+            label: name.clone(),
+            driver_opts: render_map(&volume.driver_opts, values, &place)?,
+            labels: render_map(&volume.labels, values, &place)?,
+        };
+        Ok((name.clone(), spec))
+    };
+    release.volumes.iter().map(volume).collect()
+}
+
+impl Resolver<'_> {
+    /// The container of a service. `shared` is the container whose network it shares, if it does.
+    pub fn service(
+        &self,
+        name: &Name,
+        shared: Option<&str>,
+    ) -> Result<(ContainerSpec, Vec<LaidTree>)> {
+        let service = self
+            .release
+            .services
+            .get(name)
+            .ok_or_else(|| ResolveError::Missing(format!("service {name}")))?;
+        let real = container_name(&self.release.product, name, self.generation);
+        self.container(name, real, service, shared)
+    }
+
+    /// The container of a migration.
+    pub fn migration(
+        &self,
+        migration: &Migration,
+        shared: Option<&str>,
+    ) -> Result<(ContainerSpec, Vec<LaidTree>)> {
+        let real = migration_name(&self.release.product, &migration.name, self.generation);
+        let mut service = migration.service.clone();
+        // A one-off publishes nothing and is never restarted.
+        service.ports.clear();
+        service.restart = berth_format::service::Restart::No;
+        self.container(&migration.name, real, &service, shared)
+    }
+
+    fn container(
+        &self,
+        name: &Name,
+        real: String,
+        service: &Service,
+        shared: Option<&str>,
+    ) -> Result<(ContainerSpec, Vec<LaidTree>)> {
+        let place = format!("service {name}");
+        let text = |t: &Template| render(t, self.values, &place);
+        let list = |l: &Vec<Template>| l.iter().map(text).collect::<Result<Vec<_>>>();
+        let optional = |t: &Option<Template>| t.as_ref().map(text).transpose();
+        let (mounts, laid) = self.mounts(service, &place)?;
+        let c = &service.container;
+        let spec = ContainerSpec {
+            name: real,
+            product: self.release.product.clone(),
+            service: name.clone(),
+            generation: self.generation,
+            image: self.image(&service.image)?,
+            command: service.command.as_ref().map(list).transpose()?,
+            entrypoint: service.entrypoint.as_ref().map(list).transpose()?,
+            environment: render_map(&service.environment, self.values, &place)?,
+            ports: self.ports(service, &place)?,
+            expose: service.expose.clone(),
+            mounts,
+            network: self.network(name, service, shared)?,
+            healthcheck: health(service.healthcheck.as_ref(), list)?,
+            restart: service.restart,
+            hostname: optional(&c.hostname)?,
+            domainname: optional(&c.domainname)?,
+            user: c.user.clone(),
+            working_dir: c.working_dir.clone(),
+            init: c.init,
+            tty: c.tty,
+            stdin_open: c.stdin_open,
+            read_only: c.read_only,
+            privileged: c.privileged,
+            stop_signal: c.stop_signal.clone(),
+            stop_grace_ms: c.stop_grace_ms.unwrap_or(STOP_GRACE_MS),
+            labels: render_map(&c.labels, self.values, &place)?,
+            logging: c.logging.clone(),
+            extra_hosts: list(&c.extra_hosts)?,
+            dns: c.dns.clone(),
+            dns_search: c.dns_search.clone(),
+            dns_opt: c.dns_opt.clone(),
+            group_add: c.group_add.clone(),
+            cap_add: c.cap_add.clone(),
+            cap_drop: c.cap_drop.clone(),
+            security_opt: c.security_opt.clone(),
+            sysctls: c.sysctls.clone(),
+            ulimits: c.ulimits.clone(),
+            devices: c.devices.clone(),
+            pid: c.pid.clone(),
+            ipc: c.ipc.clone(),
+            userns_mode: c.userns_mode.clone(),
+            resources: service.resources.clone(),
+        };
+        Ok((spec, laid))
+    }
+
+    /// The image of a service on this machine.
+    pub fn image(&self, key: &str) -> Result<ImageRef> {
+        let image = self
+            .release
+            .images
+            .get(key)
+            .ok_or_else(|| ResolveError::Missing(format!("image {key}")))?;
+        let found =
+            image
+                .platforms
+                .get(&self.place.platform)
+                .ok_or_else(|| ResolveError::Platform {
+                    image: key.to_owned(),
+                    platform: self.place.platform.clone(),
+                })?;
+        let (config, manifest) = (found.config.digest, found.manifest);
+        Ok(ImageRef {
+            tag: image.tag.clone(),
+            config,
+            manifest,
+        })
+    }
+
+    fn ports(&self, service: &Service, place: &str) -> Result<Vec<PortSpec>> {
+        let port = |port: &berth_format::service::Port| {
+            let number = |text: String| {
+                text.parse()
+                    .ok()
+                    .filter(|n: &u16| *n > 0)
+                    .ok_or_else(|| ResolveError::Value {
+                        place: place.to_owned(),
+                        expected: "a port, 1 to 65535",
+                        found: text,
+                    })
+            };
+            let address = |text: String| {
+                text.parse().map_err(|_| ResolveError::Value {
+                    place: place.to_owned(),
+                    expected: "an IP address",
+                    found: text,
+                })
+            };
+            let published = port
+                .published
+                .as_ref()
+                .map(|t| render(t, self.values, place));
+            let host_ip = port.host_ip.as_ref().map(|t| render(t, self.values, place));
+            Ok(PortSpec {
+                target: port.target,
+                protocol: port.protocol,
+                published: published.transpose()?.map(number).transpose()?,
+                host_ip: host_ip.transpose()?.map(address).transpose()?,
+            })
+        };
+        service.ports.iter().map(port).collect()
+    }
+
+    fn network(
+        &self,
+        name: &Name,
+        service: &Service,
+        shared: Option<&str>,
+    ) -> Result<NetworkChoice> {
+        let networks = match &service.network {
+            NetworkMode::None => return Ok(NetworkChoice::None),
+            NetworkMode::Host => return Ok(NetworkChoice::Host),
+            NetworkMode::Service(other) => {
+                let container =
+                    shared.ok_or_else(|| ResolveError::Missing(format!("service {other}")))?;
+                return Ok(NetworkChoice::Container(container.to_owned()));
+            }
+            NetworkMode::Networks(networks) => networks,
+        };
+        let real = |label: &str| {
+            self.networks
+                .get(label)
+                .cloned()
+                .ok_or_else(|| ResolveError::Missing(format!("network {label}")))
+        };
+        let mut chosen = Vec::new();
+        let mut reaches_out = false;
+        for (label, attachment) in networks {
+            let mut aliases = attachment.aliases.clone();
+            aliases.insert(name.to_string());
+            chosen.push((real(label.as_str())?, aliases));
+            reaches_out |= self
+                .release
+                .networks
+                .get(label)
+                .is_some_and(|n| !n.internal);
+        }
+        if reaches_out && (service.ports.is_empty() || service.egress) {
+            chosen.push((real(EGRESS)?, BTreeSet::new()));
+        }
+        Ok(NetworkChoice::Networks(chosen))
+    }
+
+    fn mounts(&self, service: &Service, place: &str) -> Result<(Vec<MountSpec>, Vec<LaidTree>)> {
+        let (mut mounts, mut laid) = (Vec::new(), Vec::new());
+        for mount in &service.mounts {
+            mounts.push(match mount {
+                Mount::Volume {
+                    volume,
+                    target,
+                    read_only,
+                    nocopy,
+                } => MountSpec::Volume {
+                    name: volume_name(&self.release.product, volume),
+                    target: target.clone(),
+                    read_only: *read_only,
+                    nocopy: *nocopy,
+                },
+                Mount::Files { files, target } => {
+                    let tree =
+                        self.release.files.get(files).ok_or_else(|| {
+                            ResolveError::Missing(format!("files {}", files.short()))
+                        })?;
+                    let tree = lay(tree, self.values, &self.place.mounts, place)?;
+                    let single =
+                        tree.entries.len() == 1 && tree.entries[0].path == Path::new("file");
+                    let path = tree.dir.join(if single { "file" } else { "tree" });
+                    laid.push(tree);
+                    bind(path, target)
+                }
+                Mount::Value {
+                    field,
+                    target,
+                    mode,
+                    uid,
+                    gid,
+                } => {
+                    let value = self
+                        .values
+                        .get(field)
+                        .ok_or_else(|| ResolveError::Missing(format!("config field {field}")))?;
+                    let entry = LaidEntry {
+                        path: "file".into(),
+                        mode: *mode,
+                        uid: uid.unwrap_or(0),
+                        gid: gid.unwrap_or(0),
+                        content: LaidContent::Bytes(value.clone().into_bytes()),
+                    };
+                    let tree = named(&self.place.mounts, vec![entry]);
+                    let path = tree.dir.join("file");
+                    laid.push(tree);
+                    bind(path, target)
+                }
+                Mount::Tmpfs { target, size, mode } => MountSpec::Tmpfs {
+                    target: target.clone(),
+                    size: *size,
+                    mode: *mode,
+                },
+                Mount::Host {
+                    path,
+                    target,
+                    read_only,
+                    create,
+                    propagation,
+                    ..
+                } => MountSpec::Bind {
+                    path: render(path, self.values, place)?.into(),
+                    target: target.clone(),
+                    read_only: *read_only,
+                    create: *create,
+                    propagation: propagation.clone(),
+                },
+            });
+        }
+        Ok((mounts, laid))
+    }
+}
+
+fn bind(path: PathBuf, target: &str) -> MountSpec {
+    MountSpec::Bind {
+        path,
+        target: target.to_owned(),
+        read_only: true,
+        create: false,
+        propagation: None,
+    }
+}
+
+fn lay(
+    tree: &FileTree,
+    values: &BTreeMap<String, String>,
+    mounts: &Path,
+    place: &str,
+) -> Result<LaidTree> {
+    let mut entries = Vec::new();
+    let single = tree.entries.keys().all(String::is_empty);
+    if !single {
+        let (path, mode, content) = ("tree".into(), 0o755, LaidContent::Dir);
+        entries.push(LaidEntry {
+            path,
+            mode,
+            uid: 0,
+            gid: 0,
+            content,
+        });
+    }
+    for (path, entry) in &tree.entries {
+        let (mode, content) = match entry {
+            FileEntry::Dir { mode } => (*mode, LaidContent::Dir),
+            FileEntry::File { mode, digest, .. } => (*mode, LaidContent::Shipped(*digest)),
+            FileEntry::Rendered { mode, content } => (
+                *mode,
+                LaidContent::Bytes(render(content, values, place)?.into_bytes()),
+            ),
+        };
+        let path = if single {
+            "file".into()
+        } else {
+            Path::new("tree").join(path)
+        };
+        entries.push(LaidEntry {
+            path,
+            mode,
+            uid: 0,
+            gid: 0,
+            content,
+        });
+    }
+    Ok(named(mounts, entries))
+}
+
+/// The folder's name is the digest of all that is in it.
+fn named(mounts: &Path, entries: Vec<LaidEntry>) -> LaidTree {
+    let mut bytes = Vec::new();
+    for entry in &entries {
+        let digest = match &entry.content {
+            LaidContent::Dir => None,
+            LaidContent::Shipped(digest) => Some(*digest),
+            LaidContent::Bytes(bytes) => Some(Digest::of(bytes)),
+        };
+        let line = (
+            entry.path.to_string_lossy(),
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            digest,
+        );
+        bytes.extend(berth_format::canonical(&line));
+    }
+    LaidTree {
+        dir: mounts.join(Digest::of(&bytes).hex()),
+        entries,
+    }
+}
+
+fn health(
+    check: Option<&Healthcheck>,
+    list: impl Fn(&Vec<Template>) -> Result<Vec<String>>,
+) -> Result<Option<HealthSpec>> {
+    Ok(match check {
+        None => None,
+        Some(Healthcheck::Disabled) => Some(HealthSpec::Disabled),
+        Some(Healthcheck::Test {
+            test,
+            interval_ms,
+            timeout_ms,
+            retries,
+            start_period_ms,
+            start_interval_ms,
+        }) => Some(HealthSpec::Test {
+            test: test.as_ref().map(list).transpose()?,
+            interval_ms: *interval_ms,
+            timeout_ms: *timeout_ms,
+            retries: *retries,
+            start_period_ms: *start_period_ms,
+            start_interval_ms: *start_interval_ms,
+        }),
+    })
+}
+
+fn render(template: &Template, values: &BTreeMap<String, String>, place: &str) -> Result<String> {
+    template
+        .render(values)
+        .map_err(|source| ResolveError::Template {
+            place: place.to_owned(),
+            source,
+        })
+}
+
+fn render_map(
+    map: &BTreeMap<String, Template>,
+    values: &BTreeMap<String, String>,
+    place: &str,
+) -> Result<BTreeMap<String, String>> {
+    map.iter()
+        .map(|(key, value)| Ok((key.clone(), render(value, values, place)?)))
+        .collect()
+}
