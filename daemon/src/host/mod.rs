@@ -12,8 +12,10 @@ use std::time::Duration;
 use berth_format::service::Protocol;
 use rustix::io::Errno;
 
+mod lay;
 mod linux;
 
+pub use lay::{LaidContent, LaidEntry, LaidTree};
 pub use linux::Linux;
 
 /// What the pipeline may ask of the machine. Handles are cheap to clone.
@@ -84,6 +86,23 @@ pub trait Host: Clone + Send + Sync + 'static {
 
     /// Lets the ballast go. A missing one is success.
     fn release_ballast(&self, path: &Path) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Lays down a tree of files; `shipped` holds the shipped ones by digest.
+    fn lay(
+        &self,
+        tree: &LaidTree,
+        shipped: &Path,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// What stays with a folder when it is moved or exchanged, and is its alone: the inode number.
+    fn identity(&self, path: &Path) -> impl Future<Output = Result<u64, HostError>> + Send;
+
+    /// One TCP connect.
+    fn tcp_probe(
+        &self,
+        addr: SocketAddr,
+        timeout: Duration,
+    ) -> impl Future<Output = ProbeOutcome> + Send;
 }
 
 /// A filesystem's room, in bytes.

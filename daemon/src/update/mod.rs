@@ -7,9 +7,15 @@
 //! [`transition`] and [`policy`] are pure. Only [`driver`] runs steps, and it journals the intent
 //! first, the outcome after.
 
+pub mod context;
+pub mod driver;
+pub mod gate;
+#[cfg(feature = "crash-points")]
+mod hold;
 pub mod plan;
 pub mod policy;
 pub mod resolve;
+mod steps;
 pub mod transition;
 
 pub use plan::Plan;

@@ -13,6 +13,7 @@ use crate::engine::ImageRef;
 use crate::engine::spec::{
     ContainerSpec, HealthSpec, MountSpec, NetworkChoice, NetworkSpec, PortSpec, VolumeSpec,
 };
+use crate::host::{LaidContent, LaidEntry, LaidTree};
 
 /// Label of the bridge by which services without ports reach out.
 pub const EGRESS: &str = "@egress";
@@ -50,46 +51,6 @@ pub struct Place {
     pub platform: Platform,
     /// Folder of what is bind-mounted, by content.
     pub mounts: PathBuf,
-}
-
-/// Files that must be laid down before a container is created. Named by their content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaidTree {
-    /// Folder that holds it; complete as soon as it exists.
-    pub dir: PathBuf,
-    pub entries: Vec<LaidEntry>,
-}
-
-/// A file or folder below [`LaidTree::dir`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaidEntry {
-    /// Relative.
-    pub path: PathBuf,
-    /// Permission bits.
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub content: LaidContent,
-}
-
-/// What a [`LaidEntry`] is.
-#[derive(Clone, PartialEq, Eq)]
-pub enum LaidContent {
-    Dir,
-    /// A shipped file that was verified when it was fetched.
-    Shipped(Digest),
-    /// May be a secret.
-    Bytes(Vec<u8>),
-}
-
-impl std::fmt::Debug for LaidContent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Dir => f.write_str("Dir"),
-            Self::Shipped(digest) => write!(f, "Shipped({digest})"),
-            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
-        }
-    }
 }
 
 /// Resolves the parts of one release.

@@ -1,0 +1,271 @@
+//! What every step has at hand: the seams, the journal, and the scene of its hop.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_format::{Code, Name, Refusal, Release};
+use futures_util::future::BoxFuture;
+use semver::Version;
+use tokio::sync::broadcast;
+
+use super::plan::{Action, Hop};
+use super::resolve::{Place, ResolveError, Resolver};
+use crate::api::{Notice, internal};
+use crate::engine::spec::ContainerSpec;
+use crate::engine::{self, Engine, EngineError};
+use crate::host::{Host, HostError, LaidTree};
+use crate::store::{Installed, Run, Store, StoreError};
+
+/// How long a verb waits for a Docker that went away: it restarts.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Brings the images of releases into Docker, durably, from where they were offered.
+pub type Bring = Arc<dyn Fn(Vec<Version>) -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
+
+/// The seams and the journal.
+#[derive(Clone)]
+pub struct Context<E, H> {
+    pub engine: E,
+    pub host: H,
+    pub store: Store,
+    pub place: Place,
+    pub notices: broadcast::Sender<Notice>,
+    /// `None` after a restart: what was offered is gone.
+    pub bring: Option<Bring>,
+}
+
+impl<E: Engine, H: Host> Context<E, H> {
+    /// Calls the engine, and calls again while it is away.
+    pub async fn engine<T, F>(&self, mut call: impl FnMut(E) -> F) -> engine::Result<T>
+    where
+        F: Future<Output = engine::Result<T>>,
+    {
+        let deadline = self.host.monotonic() + PATIENCE;
+        loop {
+            match call(self.engine.clone()).await {
+                Err(EngineError::Gone(_)) if self.host.monotonic() < deadline => {
+                    self.host.sleep(PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Tells who listens; nobody may.
+    pub fn tell(&self, notice: Notice) {
+        // An error only says that nobody listens.
+        drop(self.notices.send(notice));
+    }
+
+    /// Where Docker keeps its data.
+    pub async fn docker_root(&self) -> Result<PathBuf, StepError> {
+        Ok(self.engine(|e| async move { e.info().await }).await?.root)
+    }
+
+    /// Snapshots of one hop of one run: below Docker's root, so on the mount of the volumes.
+    pub async fn snapshots(&self, run: &Run) -> Result<PathBuf, StepError> {
+        let root = self.docker_root().await?;
+        Ok(snapshot_dir(
+            &root,
+            run.plan.product.as_str(),
+            run.id,
+            run.hop,
+        ))
+    }
+}
+
+/// Every snapshot of a product.
+pub fn snapshots_root(root: &std::path::Path, product: &str) -> PathBuf {
+    root.join("berth-snapshots").join(product)
+}
+
+/// The snapshots of one hop of one run.
+pub fn snapshot_dir(root: &std::path::Path, product: &str, run: i64, hop: usize) -> PathBuf {
+    snapshots_root(root, product).join(format!("{run}-{hop}"))
+}
+
+/// Why a step failed. Each step gives it its own code.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Said in full already.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for StepError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl StepError {
+    /// The refusal that a person reads; `code` where it has none of its own.
+    pub fn refusal(self, code: Code) -> Refusal {
+        match self {
+            Self::Refused(refusal) => *refusal,
+            Self::Engine(EngineError::PortInUse(what)) => {
+                Refusal::new(Code::PortInUse, "a port of the product is in use").found(what)
+            }
+            Self::Host(error @ HostError::NoSpace { .. }) => {
+                Refusal::new(Code::DiskSpace, code.means()).found(error.to_string())
+            }
+            other => Refusal::new(code, code.means()).found(other.to_string()),
+        }
+    }
+}
+
+/// Both sides of a hop, resolved.
+pub struct Scene {
+    pub hop: Hop,
+    pub values: BTreeMap<String, String>,
+    pub new: Release,
+    /// The stack before the hop; `None` at a first install. After the commit it is gone.
+    pub old: Option<(Release, Installed)>,
+    pub place: Place,
+}
+
+impl Scene {
+    /// Reads both sides from the store.
+    pub fn load(store: &Store, run: &Run, place: &Place) -> Result<Self, StepError> {
+        let hop = run
+            .plan
+            .hops
+            .get(run.hop)
+            .ok_or_else(|| internal("a run without its hop"))?;
+        let release = |version: &Version| -> Result<Release, StepError> {
+            match store.release(version)? {
+                Some(stored) => Ok(stored.release),
+                None => Err(internal(format!("release {version} is not in the store")).into()),
+            }
+        };
+        let old = match store.installed()? {
+            Some(installed) => Some((release(&installed.version)?, installed)),
+            None => None,
+        };
+        Ok(Self {
+            hop: hop.clone(),
+            values: run.values.clone(),
+            new: release(&hop.to)?,
+            old,
+            place: place.clone(),
+        })
+    }
+
+    /// The container of a service of the new release.
+    pub fn new_spec(&self, name: &Name) -> Result<(ContainerSpec, Vec<LaidTree>), StepError> {
+        let networks = self.network_names();
+        let change = self.hop.services.get(name);
+        let resolver = Resolver {
+            release: &self.new,
+            values: &self.values,
+            place: &self.place,
+            networks: &networks,
+            generation: change.map_or(self.hop.generation, |c| c.generation),
+        };
+        Ok(resolver.service(name, self.shared(&self.new, name).as_deref())?)
+    }
+
+    /// The container of a migration of the new release.
+    pub fn migration_spec(&self, name: &Name) -> Result<(ContainerSpec, Vec<LaidTree>), StepError> {
+        let networks = self.network_names();
+        let resolver = Resolver {
+            release: &self.new,
+            values: &self.values,
+            place: &self.place,
+            networks: &networks,
+            generation: self.hop.generation,
+        };
+        let migration = self.new.migrations.iter().find(|m| m.name == *name);
+        let migration =
+            migration.ok_or_else(|| internal(format!("migration {name} is not in the release")))?;
+        Ok(resolver.migration(migration, None)?)
+    }
+
+    fn network_names(&self) -> BTreeMap<String, String> {
+        self.hop
+            .networks
+            .iter()
+            .map(|(label, n)| (label.clone(), n.name.clone()))
+            .collect()
+    }
+
+    fn shared(&self, release: &Release, name: &Name) -> Option<String> {
+        match &release.services.get(name)?.network {
+            berth_format::service::NetworkMode::Service(other) => {
+                self.hop.services.get(other)?.new.clone()
+            }
+            _ => None,
+        }
+    }
+
+    /// Containers of the new stack by service.
+    pub fn new_containers(&self) -> BTreeMap<Name, String> {
+        self.hop
+            .services
+            .iter()
+            .filter_map(|(name, change)| Some((name.clone(), change.new.clone()?)))
+            .collect()
+    }
+
+    /// Containers of the old stack by service.
+    pub fn old_containers(&self) -> BTreeMap<Name, String> {
+        let services = self
+            .old
+            .iter()
+            .flat_map(|(_, installed)| &installed.services);
+        services
+            .map(|(name, placed)| (name.clone(), placed.container.clone()))
+            .collect()
+    }
+
+    /// Whether this hop leaves the container alone.
+    pub fn keeps(&self, container: &str) -> bool {
+        self.hop
+            .services
+            .values()
+            .any(|change| change.action == Action::Keep && change.new.as_deref() == Some(container))
+    }
+}
+
+/// The container of a service of the committed stack, as it was made.
+pub fn installed_spec(
+    release: &Release,
+    installed: &Installed,
+    place: &Place,
+    name: &Name,
+) -> Result<(ContainerSpec, Vec<LaidTree>), StepError> {
+    let networks = installed
+        .networks
+        .iter()
+        .map(|(label, n)| (label.clone(), n.name.clone()))
+        .collect();
+    let placed = installed.services.get(name);
+    let resolver = Resolver {
+        release,
+        values: &installed.values,
+        place,
+        networks: &networks,
+        generation: placed.map_or(installed.generation, |p| p.generation),
+    };
+    let shared = match release.services.get(name).map(|s| &s.network) {
+        Some(berth_format::service::NetworkMode::Service(other)) => {
+            installed.services.get(other).map(|p| p.container.clone())
+        }
+        _ => None,
+    };
+    Ok(resolver.service(name, shared.as_deref())?)
+}

@@ -1,0 +1,192 @@
+//! Runs the steps: the only place that does, and it journals the intent first, the outcome after.
+
+use berth_format::{Code, Effect, Refusal};
+
+use super::context::{Context, StepError};
+use super::steps;
+use super::transition::{Event, Phase, Step, next};
+use crate::api::Notice;
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::store::{Run, StoreError};
+
+/// How often an undo is tried before Berth stands still.
+const UNDO_TRIES: u32 = 5;
+
+/// Between two tries of an undo.
+const UNDO_PAUSE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Drives a run to its end, or to a halt. Its intent is in the journal already.
+///
+/// An error is one of the journal itself: nothing more is done, the next start goes on from there.
+pub async fn drive<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &mut Run,
+) -> Result<(), StoreError> {
+    loop {
+        #[cfg(feature = "crash-points")]
+        super::hold::point(run.phase).await;
+        let (event, detail) = match run.phase {
+            Phase::Idle | Phase::Halted(_) => return Ok(()),
+            Phase::Forward(step) => match steps::forward(ctx, run, step).await {
+                Ok(detail) => (Event::Done, detail),
+                Err(error) => {
+                    let refusal = explain(error, step, run);
+                    quarantine(ctx, run, step, &refusal)?;
+                    let summary = refusal.summary.clone();
+                    run.failure.get_or_insert(refusal);
+                    (Event::Failed, summary)
+                }
+            },
+            Phase::Back(undo) => match undo_patiently(ctx, run, undo).await {
+                Ok(detail) => (Event::Done, detail),
+                Err(error) => {
+                    let why = error.refusal(Code::RollbackFailed);
+                    let summary = format!("{}: {}", why.summary, why.found.unwrap_or_default());
+                    if let Some(failure) = &mut run.failure
+                        && undo != super::Undo::Discard
+                    {
+                        failure.effect = Effect::Halted;
+                        failure.next = Code::RollbackFailed.next().into();
+                    }
+                    (Event::Failed, summary)
+                }
+            },
+        };
+        record(ctx, run, event, &detail)?;
+    }
+}
+
+/// Takes a run up again that was cut off.
+pub fn recover<E: Engine, H: Host>(ctx: &Context<E, H>, run: &mut Run) -> Result<(), StoreError> {
+    if let Phase::Forward(step) = run.phase
+        && step <= Step::Commit
+    {
+        let (from, to) = names(run);
+        let refusal = Refusal::new(
+            Code::Interrupted,
+            format!(
+                "the update to {to} was cut off in its step {}",
+                step.as_str()
+            ),
+        );
+        run.failure
+            .get_or_insert(refusal.effect(undone(step, from)));
+    }
+    record(ctx, run, Event::Cut, "")
+}
+
+/// Takes a halted run up again.
+pub fn resume<E: Engine, H: Host>(ctx: &Context<E, H>, run: &mut Run) -> Result<(), StoreError> {
+    let (from, _) = names(run);
+    if let Some(failure) = &mut run.failure {
+        failure.effect = from.map_or(Effect::NothingChanged, Effect::RolledBackTo);
+        failure.next = failure.code.next().into();
+    }
+    record(ctx, run, Event::Resumed, "")
+}
+
+async fn undo_patiently<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    undo: super::Undo,
+) -> Result<String, StepError> {
+    let mut tries = 1;
+    loop {
+        match steps::back(ctx, run, undo).await {
+            Err(error) if tries < UNDO_TRIES => {
+                log::warn!("{} failed, trying again: {error}", undo.as_str());
+                tries += 1;
+                ctx.host.sleep(UNDO_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn record<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &mut Run,
+    event: Event,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let at = ctx.host.now();
+    let after = match next(run.phase, event) {
+        Ok(after) => after,
+        Err(refused) => {
+            // The match is exhaustive and the driver gives only events that have a place.
+            log::error!("{refused}");
+            return Ok(());
+        }
+    };
+    let before = ctx
+        .store
+        .entries(run.id, 0, u32::MAX)?
+        .last()
+        .map_or(0, |e| e.seq);
+    let commit = match (run.phase, event) {
+        (Phase::Forward(Step::Commit), Event::Done) => Some(steps::installed(run, &ctx.store, at)?),
+        _ => None,
+    };
+    ctx.store
+        .advance(run, event, after, detail, commit.as_ref(), at)?;
+    for entry in ctx.store.entries(run.id, before, u32::MAX)? {
+        log::info!(
+            RUN = entry.run, STEP = entry.phase.to_string();
+            "{} {:?} {}", entry.phase, entry.event, entry.detail
+        );
+        ctx.tell(Notice::Journal(entry));
+    }
+    Ok(())
+}
+
+fn names(run: &Run) -> (Option<String>, String) {
+    let hop = run.plan.hops.get(run.hop);
+    let from = hop.and_then(|h| h.from.as_ref()).map(ToString::to_string);
+    let to = hop.map_or_else(|| run.plan.to.to_string(), |h| h.to.to_string());
+    (from, to)
+}
+
+fn undone(step: Step, from: Option<String>) -> Effect {
+    match from {
+        Some(from) if step >= Step::Stop => Effect::RolledBackTo(from),
+        _ => Effect::NothingChanged,
+    }
+}
+
+fn explain(error: StepError, step: Step, run: &Run) -> Refusal {
+    let code = match step {
+        Step::Fetch => Code::FetchFailed,
+        Step::Prepare => Code::PrepareFailed,
+        Step::Stop => Code::StopFailed,
+        Step::Snapshot => Code::SnapshotFailed,
+        Step::Premigrate | Step::Migrate => Code::MigrationFailed,
+        Step::Start => Code::Unhealthy,
+        Step::Commit | Step::Open | Step::Prune => Code::Internal,
+    };
+    let mut refusal = error.refusal(code);
+    if step <= Step::Commit {
+        refusal.effect = undone(step, names(run).0);
+    }
+    refusal
+}
+
+/// A release that failed by itself is not offered again; a machine that failed is no fault of it.
+fn quarantine<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    step: Step,
+    refusal: &Refusal,
+) -> Result<(), StoreError> {
+    let by_itself = matches!(refusal.code, Code::MigrationFailed | Code::Unhealthy);
+    let forward = run.plan.kind != super::plan::PlanKind::Rollback;
+    if by_itself
+        && forward
+        && step <= Step::Commit
+        && let Some(hop) = run.plan.hops.get(run.hop)
+        && hop.from.as_ref() != Some(&hop.to)
+    {
+        ctx.store.set_failed(&hop.to, Some(&refusal.summary))?;
+    }
+    Ok(())
+}

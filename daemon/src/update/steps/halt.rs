@@ -1,0 +1,44 @@
+//! Halt: everything that this hop may have started is stopped, before its data is taken away.
+
+use futures_util::future::try_join_all;
+
+use super::stop::{disarm, grace};
+use crate::engine::{ContainerState, Engine};
+use crate::host::Host;
+use crate::update::context::{Context, Scene, StepError, snapshots_root};
+
+pub async fn run<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    scene: &Scene,
+) -> Result<String, StepError> {
+    let product = &scene.new.product;
+    let root = ctx.docker_root().await?;
+    ctx.host
+        .release_ballast(&snapshots_root(&root, product.as_str()).join("ballast"))
+        .await?;
+    let all = ctx
+        .engine(|e| async move { e.containers(product).await })
+        .await?;
+    let mine: Vec<_> = all.iter().filter(|c| !scene.keeps(&c.name)).collect();
+    disarm(ctx, mine.iter().map(|c| c.name.as_str())).await?;
+    let stop = |container: &&crate::engine::Container| {
+        let (name, grace) = (
+            container.name.clone(),
+            grace(&scene.new, &container.service),
+        );
+        let runs = !matches!(
+            container.state,
+            ContainerState::Created | ContainerState::Exited { .. } | ContainerState::Dead
+        );
+        async move {
+            if runs {
+                let name = name.as_str();
+                ctx.engine(|e| async move { e.stop(name, grace).await })
+                    .await?;
+            }
+            Ok::<_, StepError>(())
+        }
+    };
+    try_join_all(mine.iter().map(stop)).await?;
+    Ok(format!("stopped {}", mine.len()))
+}

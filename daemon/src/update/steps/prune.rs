@@ -1,0 +1,110 @@
+//! Prune: what is past its keep goes. Volumes never do.
+
+use std::collections::BTreeSet;
+
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::store::Run;
+use crate::update::context::{Context, Scene, StepError, snapshot_dir, snapshots_root};
+use crate::update::resolve::{DOORS, EGRESS};
+
+pub async fn run<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    scene: &Scene,
+) -> Result<String, StepError> {
+    let product = &scene.new.product;
+    let keep: BTreeSet<String> = scene.new_containers().into_values().collect();
+    let mut removed = 0;
+    for container in ctx
+        .engine(|e| async move { e.containers(product).await })
+        .await?
+    {
+        if !keep.contains(&container.name) {
+            let name = container.name.as_str();
+            ctx.engine(|e| async move { e.remove(name).await }).await?;
+            removed += 1;
+        }
+    }
+    let mut networks: BTreeSet<String> = scene
+        .hop
+        .networks
+        .values()
+        .map(|n| n.name.clone())
+        .collect();
+    networks.extend([EGRESS, DOORS].map(|label| format!("{product}-{}", &label[1..])));
+    for network in ctx
+        .engine(|e| async move { e.networks(product).await })
+        .await?
+    {
+        if !networks.contains(&network) {
+            let network = network.as_str();
+            ctx.engine(|e| async move { e.remove_network(network).await })
+                .await?;
+        }
+    }
+    snapshots(ctx, run, scene).await?;
+    images(ctx, run, scene).await?;
+    Ok(format!("removed {removed} containers"))
+}
+
+/// One snapshot is kept: that of the way back.
+async fn snapshots<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    scene: &Scene,
+) -> Result<(), StepError> {
+    let product = scene.new.product.as_str();
+    let root = ctx.docker_root().await?;
+    let kept = ctx
+        .store
+        .installed()?
+        .and_then(|i| i.previous?.snapshot)
+        .map(|(run, hop)| snapshot_dir(&root, product, run, hop));
+    let all = snapshots_root(&root, product);
+    for earlier in ctx.store.history(u32::MAX)? {
+        for hop in 0..earlier.plan.hops.len() {
+            let dir = snapshot_dir(&root, product, earlier.id, hop);
+            let past = (earlier.id, hop) <= (run.id, run.hop);
+            if past && Some(&dir) != kept.as_ref() && ctx.host.exists(&dir).await? {
+                ctx.host.remove_tree(&dir).await?;
+            }
+        }
+    }
+    Ok(ctx.host.release_ballast(&all.join("ballast")).await?)
+}
+
+/// Images of releases older than the way back go.
+async fn images<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    scene: &Scene,
+) -> Result<(), StepError> {
+    let Some(installed) = ctx.store.installed()? else {
+        return Ok(());
+    };
+    let oldest = installed.previous.map_or(installed.version.clone(), |p| {
+        p.version.min(installed.version)
+    });
+    let later: BTreeSet<_> = run.plan.hops.iter().skip(run.hop).map(|h| &h.to).collect();
+    let product = &scene.new.product;
+    for stored in ctx.store.releases()? {
+        let release = &stored.release;
+        if !stored.fetched || release.version >= oldest || later.contains(&release.version) {
+            continue;
+        }
+        // The mark goes first: images that are half gone must not count as fetched.
+        ctx.store.set_fetched(&release.version, false)?;
+        for tag in ctx
+            .engine(|e| async move { e.image_tags(product).await })
+            .await?
+        {
+            if release.images.values().any(|image| image.tag == tag) {
+                let tag = tag.as_str();
+                ctx.engine(|e| async move { e.remove_image(tag).await })
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Revive: the old stack runs again, in order, doors open.
+//!
+//! Nothing of the new generation runs, and the data is the old version's. So what does not
+//! become healthy here is no reason to stop: the supervisor goes on with it.
+
+use std::collections::BTreeMap;
+
+use super::open::{arm, open};
+use super::prepare::container;
+use crate::engine::{Engine, EngineError};
+use crate::host::Host;
+use crate::update::context::{Context, Scene, StepError, installed_spec, snapshots_root};
+use crate::update::gate::bring_up;
+use crate::update::resolve::{self, DOORS};
+
+pub async fn run<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    scene: &Scene,
+) -> Result<String, StepError> {
+    let Some((release, installed)) = &scene.old else {
+        return Ok("nothing ran before".into());
+    };
+    let root = ctx.docker_root().await?;
+    let ballast = snapshots_root(&root, release.product.as_str()).join("ballast");
+    ctx.host.release_ballast(&ballast).await?;
+
+    for (label, spec) in resolve::networks(release, &installed.values)? {
+        let Some(placed) = installed.networks.get(&label) else {
+            continue;
+        };
+        let spec = &crate::engine::NetworkSpec {
+            name: placed.name.clone(),
+            ..spec
+        };
+        ctx.engine(|e| async move { e.create_network(spec).await })
+            .await?;
+    }
+    let containers: BTreeMap<_, _> = installed
+        .services
+        .iter()
+        .map(|(n, p)| (n.clone(), p.container.clone()))
+        .collect();
+    for (name, real) in &containers {
+        if ctx
+            .engine(|e| async move { e.inspect(real).await })
+            .await?
+            .is_none()
+        {
+            let (spec, laid) = installed_spec(release, installed, &ctx.place, name)?;
+            container(ctx, &spec, &laid).await?;
+        }
+    }
+    let health = bring_up(ctx, release, &containers).await;
+    let summary = match health {
+        Ok(()) => format!("{} runs again", release.version),
+        Err(StepError::Refused(refusal)) => {
+            format!("{} runs again, but: {}", release.version, refusal.summary)
+        }
+        Err(error) => return Err(error),
+    };
+    // What waits for an unhealthy service was not started: the supervisor starts it later.
+    let doors = installed.networks.get(DOORS).map(|n| n.name.as_str());
+    match open(ctx, release, &containers, doors).await {
+        Err(StepError::Engine(EngineError::PortInUse(port))) => {
+            log::warn!("a door stays closed, its port is in use: {port}");
+        }
+        result => drop(result?),
+    }
+    arm(ctx, release, &containers).await?;
+    Ok(summary)
+}

@@ -1,0 +1,94 @@
+//! Stop: what changes goes down in reverse order, each with its own grace.
+//!
+//! Before the first stop every container that stops gets the restart policy `no`, durably: after
+//! a killed dockerd, `always` and `on-failure` would start a container that was stopped on
+//! purpose, on data that is half migrated.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use berth_format::Name;
+use berth_format::service::Restart;
+use futures_util::future::try_join_all;
+
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::update::context::{Context, Scene, StepError};
+use crate::update::plan::Action;
+use crate::update::policy::stop_order;
+use crate::update::resolve::DOORS;
+
+pub async fn run<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    scene: &Scene,
+) -> Result<String, StepError> {
+    let Some((old, installed)) = &scene.old else {
+        return Ok("nothing runs yet".into());
+    };
+    let stops: Vec<(&Name, &str)> = scene.hop.stops().collect();
+    disarm(ctx, stops.iter().map(|(_, container)| *container)).await?;
+
+    let doors = installed.networks.get(DOORS).map(|n| n.name.as_str());
+    let mut done = BTreeSet::new();
+    for wave in stop_order(old) {
+        let one = |name: &Name| {
+            let stop = stops.iter().find(|(n, _)| *n == name).copied();
+            let grace = grace(old, name);
+            let cycles = scene
+                .hop
+                .services
+                .get(name)
+                .is_some_and(|c| c.action == Action::Cycle);
+            let closes = scene.hop.data_may_change && cycles && has_doors(old, name);
+            async move {
+                let Some((_, container)) = stop else {
+                    return Ok(());
+                };
+                ctx.engine(|e| async move { e.stop(container, grace).await })
+                    .await?;
+                if let Some(doors) = doors.filter(|_| closes) {
+                    ctx.engine(|e| async move { e.disconnect(doors, container).await })
+                        .await?;
+                }
+                Ok::<_, StepError>(())
+            }
+        };
+        try_join_all(wave.iter().map(one)).await?;
+        done.extend(wave);
+    }
+    Ok(format!("stopped {}", stops.len()))
+}
+
+/// Takes the restart policy from containers, and makes that durable.
+pub async fn disarm<'a, E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    containers: impl IntoIterator<Item = &'a str>,
+) -> Result<(), StepError> {
+    for container in containers {
+        let result = ctx
+            .engine(|e| async move { e.set_restart(container, Restart::No).await })
+            .await;
+        match result {
+            // One that somebody removed is made again by an undo.
+            Err(crate::engine::EngineError::Missing(_)) => {}
+            result => result?,
+        }
+    }
+    let root = ctx.docker_root().await?;
+    Ok(ctx.host.syncfs(&root).await?)
+}
+
+pub fn grace(release: &berth_format::Release, name: &Name) -> Duration {
+    let grace = release
+        .services
+        .get(name)
+        .and_then(|s| s.container.stop_grace_ms);
+    Duration::from_millis(grace.unwrap_or(10_000))
+}
+
+/// Whether a service publishes ports through Berth's doors.
+pub fn has_doors(release: &berth_format::Release, name: &Name) -> bool {
+    release.services.get(name).is_some_and(|s| {
+        !s.ports.is_empty() && matches!(s.network, berth_format::service::NetworkMode::Networks(_))
+    })
+}
