@@ -1,0 +1,177 @@
+//! A customer's machine: an engine, a berthd, and a user of the product.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Answer, Berthd, Client, Engine, Published, Tree, test_dir, volumes, wait_for};
+
+/// The port that the tests publish the product on; every engine has a network of its own.
+pub const PORT: u16 = 8080;
+
+/// A machine with Berth on it. Fields end in this order: berthd before its engine.
+#[derive(Debug)]
+pub struct Machine {
+    pub berthd: Berthd,
+    pub engine: Engine,
+    pub client: Client,
+    pub published: Published,
+    pub dir: TempDir,
+}
+
+impl Machine {
+    /// Berth runs and trusts lantern's vendor; nothing is installed.
+    pub fn new() -> Result<Self> {
+        let machine = Self::without_trust(Engine::shared()?)?;
+        let fingerprint = machine.published.fingerprint();
+        machine.berth(["trust", &fingerprint]).good()?;
+        Ok(machine)
+    }
+
+    /// Berth runs and trusts nobody.
+    pub fn without_trust(engine: Engine) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("machine-")
+            .tempdir_in(test_dir())?;
+        let mut berthd = Berthd::new(dir.path(), &engine);
+        berthd.start()?;
+        Ok(Self {
+            client: Client::new(engine.netns(), PORT),
+            berthd,
+            engine,
+            published: Published::open(),
+            dir,
+        })
+    }
+
+    /// A version of lantern is installed and has data.
+    pub fn with(version: &str) -> Result<Self> {
+        let machine = Self::new()?;
+        machine.install(version).good()?;
+        machine
+            .client
+            .put("notes/keep.txt", "a heron stands still")?;
+        wait_for("the sample is indexed", Duration::from_secs(30), || {
+            machine
+                .client
+                .search("lighthouse")
+                .ok()
+                .filter(|hits| !hits.is_empty())
+        })?;
+        Ok(machine)
+    }
+
+    /// `berth --json …`.
+    pub fn berth<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Answer {
+        self.berthd.cli(words)
+    }
+
+    /// `berth install` of one version's own bundle, with all that it wants.
+    pub fn install(&self, version: &str) -> Answer {
+        let bundle = self.published.bundle(version);
+        self.berth([
+            "install",
+            &bundle.display().to_string(),
+            "--set",
+            "EXTERNAL_URL=http://localhost:8080",
+            "--yes",
+            "--accept-grants",
+        ])
+    }
+
+    /// `berth update` from the bundle with every version.
+    pub fn update(&self, to: &str) -> Answer {
+        self.berth(self.update_words(to))
+    }
+
+    /// The words of [`Machine::update`].
+    pub fn update_words(&self, to: &str) -> Vec<String> {
+        let bundle = self.published.all().display().to_string();
+        ["update", &bundle, "--to", to, "--yes", "--accept-grants"]
+            .map(Into::into)
+            .to_vec()
+    }
+
+    pub fn status(&self) -> Result<Value> {
+        self.berth(["status"]).good()
+    }
+
+    /// Newest first.
+    pub fn history(&self) -> Result<Vec<Value>> {
+        let history = self.berth(["history"]).good()?;
+        history.as_array().cloned().context("a list of runs")
+    }
+
+    /// Waits until `berth status` says that this version runs, whole and healthy.
+    pub fn wait_healthy(&self, version: &str) -> Result<()> {
+        let mut last = Value::Null;
+        let answer = wait_for(
+            &format!("{version} healthy"),
+            Duration::from_secs(90),
+            || {
+                last = self.status().ok()?;
+                (last["state"] == "healthy" && last["version"] == version && last["run"].is_null())
+                    .then_some(())
+            },
+        );
+        answer.with_context(|| format!("{last:#}\n{}", self.berthd.log()))?;
+        let (found, _) = self.client.version()?;
+        ensure!(
+            found == version,
+            "the gateway says {found}, status says {version}"
+        );
+        Ok(())
+    }
+
+    /// Waits until the run that is under way is in this phase.
+    pub fn wait_phase(&self, phase: &str) -> Result<()> {
+        let mut last = Value::Null;
+        wait_for(&format!("phase {phase}"), Duration::from_secs(90), || {
+            last = self.status().ok()?;
+            let now = &last["run"]["phase"];
+            (now["at"] == phase || *now == *phase).then_some(())
+        })
+        .with_context(|| format!("{last:#}\n{}", self.berthd.log()))
+    }
+
+    /// Container ids by service, of those that run.
+    pub fn running(&self) -> Result<std::collections::BTreeMap<String, String>> {
+        let mut running = std::collections::BTreeMap::new();
+        for container in self.engine.containers()? {
+            if container["State"]["Running"] == true {
+                let name = container["Config"]["Labels"]["berth.name"].as_str();
+                let id = container["Id"].as_str().unwrap_or_default();
+                running.insert(name.unwrap_or("?").to_owned(), id.to_owned());
+            }
+        }
+        Ok(running)
+    }
+
+    /// When a service's container was started, as Docker writes it.
+    pub fn started(&self, service: &str) -> Result<String> {
+        let containers = self.engine.containers()?;
+        let container = containers.iter().find(|c| {
+            c["Config"]["Labels"]["berth.name"] == service && c["State"]["Running"] == true
+        });
+        let container = container.with_context(|| format!("{service} does not run"))?;
+        Ok(container["State"]["StartedAt"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    /// All files of all volumes; while nothing runs.
+    pub fn volume_trees(&self) -> Result<Tree> {
+        let mut all = Tree::new();
+        for volume in self.engine.volumes()? {
+            let path: PathBuf = self.engine.volume_path(&volume);
+            for (name, line) in volumes::tree(&path)? {
+                all.insert(format!("{volume}/{name}"), line);
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The fast loop: formatting, lints, unit tests. Needs no engine and no root.
+. "$(dirname "$0")/lib.sh"
+need_build
+cd "$root"
+
+note "format"
+cargo fmt --all --check
+note "lints"
+cargo clippy --quiet --locked --workspace --all-targets --all-features -- -D warnings
+if command -v shellcheck >/dev/null; then shellcheck -S error scripts/*.sh images/*.sh .ci/run; fi
+if command -v cargo-deny >/dev/null; then
+  note "licenses and bans"
+  cargo deny --all-features --offline check bans licenses sources
+fi
+note "unit tests"
+if nextest; then
+  cargo nextest run --locked --workspace --all-features --exclude berth-integration
+else
+  cargo test --locked --workspace --all-features --exclude berth-integration
+fi

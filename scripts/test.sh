@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The whole test suite, on real Docker: engines of its own in network namespaces of their own.
+#
+#   test.sh [nextest's arguments]     `test.sh -E 'binary(update)'` runs one file
+. "$(dirname "$0")/lib.sh"
+become_root "$@"
+need_build
+need_docker
+cd "$root"
+
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/berth-test.XXXXXX")
+cleanup() {
+  local status=$? pid engine
+  trap - EXIT INT TERM
+  # Each berthd of a test dies with its test; engines are the tests' common ground.
+  for pid in "$work"/*.pid; do
+    [ -e "$pid" ] && kill -9 "$(cat "$pid")" 2>/dev/null
+  done
+  for engine in "$work"/engines/* "$work"/own/*; do
+    [ -d "$engine" ] && { "$root/scripts/engine.sh" stop "$engine" --purge || true; }
+  done
+  grep -oE " $work/[^ ]+" /proc/self/mountinfo | sort -r | while read -r mount; do umount -l "$mount" || true; done
+  rm -rf "$work"
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+note "building"
+cargo build --quiet --locked --workspace --all-features --all-targets
+BERTH_TEST_PUBLISHED=$("$root/scripts/publish-lantern.sh")
+export BERTH_TEST_PUBLISHED BERTH_TEST_DIR=$work
+note "tests"
+if nextest; then
+  cargo nextest run --locked --workspace --all-features "$@"
+else
+  cargo test --locked --workspace --all-features "$@"
+fi
