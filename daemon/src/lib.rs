@@ -3,5 +3,6 @@
 pub mod api;
 pub mod engine;
 pub mod host;
+pub mod release;
 pub mod store;
 pub mod update;

@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::name::Product;
 
 mod read;
+mod refusal;
 mod write;
 
 pub use read::{BundleError, Head, Members, RootFile, read_head};

@@ -1,0 +1,3 @@
+//! What was published, and whether to believe it.
+
+pub mod offer;

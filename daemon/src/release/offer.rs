@@ -1,0 +1,224 @@
+//! A bundle that somebody hands over: who signed it, and which releases it brings.
+//!
+//! Checks, in order:
+//! 1. The head (list, signature, roots) is read into bounded memory.
+//! 2. The root is the one that this appliance pinned: by what it keeps, else by the fingerprint
+//!    that the admin confirmed or the package laid down. A bundle never vouches for itself.
+//! 3. The root signs itself; the list is signed by a release key of that root.
+//! 4. Each release is signed by a release key, as that product and version, and is sound.
+
+use std::fs::File;
+
+use berth_format::bundle::{Head, MemberKind, Members, RootFile, read_head};
+use berth_format::root::{Role, Root, RootError};
+use berth_format::signature::{self, Subject};
+use berth_format::{Code, Digest, Product, Refusal, Release, release, validate};
+use semver::Version;
+
+use crate::store::Trust;
+
+/// A bundle whose head and releases are verified; its blobs are not yet.
+pub struct Offer {
+    pub file: File,
+    pub root: Root,
+    pub product: Product,
+    /// Oldest first, each with its signed bytes.
+    pub releases: Vec<(Release, Vec<u8>)>,
+    /// Bytes of the file.
+    pub size: u64,
+    /// What to keep of whom it trusts, where this bundle brought the confirmed root.
+    pub trust: Option<Trust>,
+}
+
+/// Reads and verifies the head of a bundle.
+pub fn read(mut file: File, trust: &Trust, now: jiff::Timestamp) -> Result<Offer, Refusal> {
+    let size = file.metadata().map_err(crate::api::internal)?.len();
+    let head = read_head(&mut file).map_err(|e| e.refusal())?;
+    let (root, kept) = believe(&head, trust)?;
+    if root.expires < now {
+        return Err(
+            Refusal::new(Code::TrustExpired, "the root of trust is past its expiry")
+                .because(format!("an expiry after {now}"), root.expires.to_string()),
+        );
+    }
+    let (index, mut members) = head.verify(&root).map_err(|e| e.refusal())?;
+    let releases = releases(&mut file, &mut members, &root)?;
+    let listed: Vec<&Version> = index.releases.iter().collect();
+    if listed != releases.iter().map(|(r, _)| &r.version).collect::<Vec<_>>() {
+        return Err(Refusal::new(
+            Code::BundleMember,
+            "the bundle's releases are not those of its list",
+        ));
+    }
+    Ok(Offer {
+        file,
+        product: root.product.clone(),
+        root,
+        releases,
+        size,
+        trust: kept,
+    })
+}
+
+impl Offer {
+    /// Another handle on the same open file, at its beginning.
+    pub fn reopen(&self) -> std::io::Result<File> {
+        let mut file = self.file.try_clone()?;
+        std::io::Seek::rewind(&mut file)?;
+        Ok(file)
+    }
+}
+
+fn believe(head: &Head, trust: &Trust) -> Result<(Root, Option<Trust>), Refusal> {
+    if let Some(root) = &trust.root {
+        return Ok((
+            Root::parse(root.as_bytes()).map_err(|e| root_refusal(&e))?,
+            None,
+        ));
+    }
+    let first = head.roots().iter().find(|root| root.version == 1);
+    let offered = first.map(|root| Digest::of(&root.bytes));
+    let Some(fingerprint) = trust.fingerprint else {
+        let refusal = Refusal::new(Code::TrustMissing, "this appliance trusts nobody yet");
+        return Err(match offered {
+            Some(offered) => {
+                refusal.found(format!("a bundle whose root has the fingerprint {offered}"))
+            }
+            None => refusal.found("a bundle without a root of trust"),
+        });
+    };
+    let Some(file) = first.filter(|_| offered == Some(fingerprint)) else {
+        return Err(Refusal::new(
+            Code::TrustFingerprint,
+            "the bundle comes from another root of trust",
+        )
+        .because(
+            fingerprint.to_string(),
+            offered.map_or_else(|| "none".to_owned(), |o| o.to_string()),
+        ));
+    };
+    let root = confirmed(file)?;
+    let text = String::from_utf8(file.bytes.clone()).map_err(crate::api::internal)?;
+    Ok((
+        root,
+        Some(Trust {
+            fingerprint: Some(fingerprint),
+            root: Some(text),
+        }),
+    ))
+}
+
+/// A first root whose digest was confirmed; it must still sign itself.
+pub fn confirmed(file: &RootFile) -> Result<Root, Refusal> {
+    let root = Root::parse(&file.bytes).map_err(|e| root_refusal(&e))?;
+    let subject = Subject::Root {
+        product: &root.product,
+        version: 1,
+    };
+    let signatures: Vec<&[u8]> = file.signatures.iter().map(Vec::as_slice).collect();
+    root.verify(Role::Root, &file.bytes, &signatures, &subject)
+        .map_err(|e| root_refusal(&RootError::Signature(e)))?;
+    if root.version == 1 {
+        Ok(root)
+    } else {
+        Err(Refusal::new(Code::SignatureMismatch, "not the first root"))
+    }
+}
+
+fn root_refusal(error: &RootError) -> Refusal {
+    match error {
+        RootError::Signature(error) => Refusal::new(
+            Code::SignatureInvalid,
+            "the root of trust is not signed by itself",
+        )
+        .found(error.to_string()),
+        other => Refusal::new(Code::ManifestInvalid, "the root of trust cannot be read")
+            .found(other.to_string()),
+    }
+}
+
+fn releases(
+    file: &mut File,
+    members: &mut Members,
+    root: &Root,
+) -> Result<Vec<(Release, Vec<u8>)>, Refusal> {
+    let mut releases: Vec<(Release, Vec<u8>)> = Vec::new();
+    while let Some((member, kind)) = members.next(file).map_err(|e| e.refusal())? {
+        let MemberKind::Release(version) = kind else {
+            break;
+        };
+        let bytes = Members::bytes(file, &member, release::MAX_BYTES).map_err(|e| e.refusal())?;
+        let Some((member, MemberKind::ReleaseSignature(signed))) =
+            members.next(file).map_err(|e| e.refusal())?
+        else {
+            return Err(Refusal::new(
+                Code::SignatureMissing,
+                format!("release {version} is not signed"),
+            ));
+        };
+        let max = signature::MAX_BYTES as u64;
+        let signature = Members::bytes(file, &member, max).map_err(|e| e.refusal())?;
+        if signed != version {
+            return Err(Refusal::new(
+                Code::BundleMember,
+                format!("release {version} is not followed by its signature"),
+            )
+            .found(member.name));
+        }
+        let release = verified(&bytes, &signature, root, &version)?;
+        if releases
+            .last()
+            .is_some_and(|(before, _)| before.version >= release.version)
+        {
+            return Err(Refusal::new(
+                Code::BundleMember,
+                "the releases do not stand in their order",
+            ));
+        }
+        releases.push((release, bytes));
+    }
+    if releases.is_empty() {
+        return Err(Refusal::new(
+            Code::BundleMember,
+            "the bundle holds no release",
+        ));
+    }
+    Ok(releases)
+}
+
+/// Bytes -> verified -> parsed -> sound.
+fn verified(
+    bytes: &[u8],
+    signature: &[u8],
+    root: &Root,
+    version: &Version,
+) -> Result<Release, Refusal> {
+    let subject = Subject::Release {
+        product: &root.product,
+        version,
+    };
+    root.verify(Role::Release, bytes, &[signature], &subject)
+        .map_err(|e| e.refusal(&format!("release {version}")))?;
+    let invalid = |found: String| {
+        Refusal::new(
+            Code::ManifestInvalid,
+            format!("release {version} cannot be read"),
+        )
+        .found(found)
+    };
+    let release: Release = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
+    let problems = validate::check(&release);
+    if !problems.is_empty() {
+        return Err(invalid(problems.join("; ")));
+    }
+    if release.product != root.product {
+        return Err(
+            Refusal::new(Code::WrongProduct, "the release is of another product")
+                .because(root.product.to_string(), release.product.to_string()),
+        );
+    }
+    if release.version != *version {
+        return Err(invalid(format!("it says that it is {}", release.version)));
+    }
+    Ok(release)
+}
