@@ -1,1 +1,78 @@
-fn main() {}
+//! `berthd`, the service.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use berth_daemon::logging;
+use clap::Parser;
+
+/// Keeps a vendor's product on this machine: installs, updates, rolls back, watches.
+#[derive(Debug, Parser)]
+#[command(name = "berthd", version)]
+struct Args {
+    /// Where Berth keeps its state.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "BERTH_STATE_DIR",
+        default_value = "/var/lib/berth"
+    )]
+    state_dir: PathBuf,
+    /// The API's Unix socket; `handover.sock` is made beside it.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "BERTH_SOCKET",
+        default_value = "/run/berth/berth.sock"
+    )]
+    socket: PathBuf,
+    /// Docker's Unix socket, with or without unix://.
+    #[arg(long, value_name = "PATH", env = "DOCKER_HOST", default_value = "/run/docker.sock", value_parser = docker_socket)]
+    docker: PathBuf,
+    /// A root of trust laid down by a package: trusted at the first start.
+    #[arg(long, value_name = "PATH")]
+    root_file: Option<PathBuf>,
+    /// error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", env = "BERTH_LOG", default_value = "info")]
+    log: String,
+}
+
+fn docker_socket(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    if path.starts_with('/') {
+        Ok(path.into())
+    } else {
+        Err("expected the path of a Unix socket".to_owned())
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logging::init(&args.log);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("berthd ends: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    // Two: one may wait for the disk in the store while the other answers.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let result = runtime.block_on(serve(args));
+    // What still blocks is in the journal; waiting for it would wait for Docker.
+    runtime.shutdown_background();
+    result
+}
+
+#[expect(clippy::unused_async, reason = "the appliance is wired here")]
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    anyhow::bail!("not wired: {args:?}")
+}
