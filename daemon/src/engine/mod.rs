@@ -17,6 +17,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 pub mod docker;
+pub mod load;
 pub mod spec;
 
 pub use spec::{ContainerSpec, NetworkSpec, VolumeSpec};
