@@ -1,6 +1,7 @@
 //! Networks and who is on them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use berth_format::{Digest, Product};
 use bollard::models::{
@@ -12,6 +13,9 @@ use super::{ASK, Docker, WORK, map, missing_is_fine, within};
 use crate::engine::{
     EngineError, LABEL_GENERATION, LABEL_NAME, LABEL_PRODUCT, LABEL_SPEC, NetworkSpec, Result,
 };
+
+/// What a container gets that must be started anew to leave a half-made connection.
+const RESTART_GRACE: Duration = Duration::from_secs(10);
 
 /// The generation that asks is not what a network is made of.
 fn digest(spec: &NetworkSpec) -> Digest {
@@ -110,28 +114,56 @@ impl Docker {
         let found = found.ok_or_else(|| EngineError::Missing(container.to_owned()))?;
         let running = found.state.and_then(|s| s.running) == Some(true);
         let networks = found.network_settings.and_then(|n| n.networks);
-        if let Some(endpoint) = networks.unwrap_or_default().get(network) {
-            let live = endpoint
-                .endpoint_id
-                .as_ref()
-                .is_some_and(|id| !id.is_empty());
-            if live || !running {
+        if networks.unwrap_or_default().contains_key(network) {
+            if !running
+                || self
+                    .is_member(network, &found.id.unwrap_or_default())
+                    .await?
+            {
                 return Ok(());
             }
+            self.leave(network, container).await?;
+        }
+        let Err(error) = self.try_attach(network, container, aliases).await else {
+            return Ok(());
+        };
+        if !running || matches!(error, EngineError::Missing(_) | EngineError::Gone(_)) {
+            return Err(error);
+        }
+        // Half way: the container has the interface, and its ports are not published.
+        self.detach(network, container, true).await?;
+        if self.try_attach(network, container, aliases).await.is_ok() {
+            return Ok(());
+        }
+        self.leave(network, container).await?;
+        // A second error would be about what the first one left.
+        Err(error)
+    }
+
+    /// Whether the network knows of the container; what the container says of itself can be left
+    /// over from a connect that failed.
+    async fn is_member(&self, network: &str, id: &str) -> Result<bool> {
+        let client = self.client()?;
+        let request = client.inspect_network(network, None::<InspectNetworkOptions>);
+        let found = within(ASK, network, request).await?;
+        Ok(found.containers.is_some_and(|c| c.contains_key(id)))
+    }
+
+    /// Takes a running container off a network that it is half on.
+    ///
+    /// Docker 20.10 forgets the endpoint of a failed connect and leaves its interface in the
+    /// container, in the way of every later one until the container ends. So where a disconnect
+    /// does not help, it is started anew: nobody outside reaches it, so nobody sees it go.
+    async fn leave(&self, network: &str, container: &str) -> Result<()> {
+        self.detach(network, container, true).await?;
+        let found = self.raw(container).await?;
+        let networks = found.and_then(|c| c.network_settings?.networks);
+        if networks.is_some_and(|n| n.contains_key(network)) {
+            self.stop_container(container, RESTART_GRACE).await?;
             self.detach(network, container, true).await?;
+            self.start_container(container).await?;
         }
-        match self.try_attach(network, container, aliases).await {
-            // Half way: the endpoint stands, the ports are not published.
-            Err(EngineError::PortInUse(_) | EngineError::Refused(_)) => {
-                self.detach(network, container, true).await?;
-                let again = self.try_attach(network, container, aliases).await;
-                if again.is_err() {
-                    self.detach(network, container, true).await?;
-                }
-                again
-            }
-            other => other,
-        }
+        Ok(())
     }
 
     async fn try_attach(&self, network: &str, container: &str, aliases: &[String]) -> Result<()> {
