@@ -1,0 +1,7 @@
+//! Prints what a lighthouse says.
+
+fn main() {
+    for flash in ["long", "short", "long"] {
+        println!("{flash}");
+    }
+}
