@@ -119,6 +119,11 @@ debian() { # FOLDER TAR PART
       --exclude='./usr/lib/systemd'
   done
   chmod -R u+w "$folder"
+  if [ "$part" = base ]; then # what a script of base-files does
+    rmdir "$folder/var/run" "$folder/var/lock"
+    ln -s /run "$folder/var/run"
+    ln -s /run/lock "$folder/var/lock"
+  fi
   cp -R "$lantern/parts/$part/rootfs/." "$folder/"
   pack "$folder" "$file" --owner=0 --group=0
   own "$folder" "$file" "$part"
