@@ -12,8 +12,20 @@ use std::time::Duration;
 use berth_format::service::Protocol;
 use rustix::io::Errno;
 
+mod ballast;
+mod copy;
+mod data;
+mod disk;
+mod exchange;
 mod lay;
 mod linux;
+mod metadata;
+mod ports;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
 
 pub use lay::{LaidContent, LaidEntry, LaidTree};
 pub use linux::Linux;
@@ -109,7 +121,8 @@ pub trait Host: Clone + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Disk {
     pub total: u64,
-    /// What this process may still write; blocks reserved for root count only for root.
+    /// What any process may still write: blocks reserved for root do not count, because what runs in
+    /// containers seldom is root.
     pub free: u64,
     /// `None` where the filesystem makes inodes as it needs them.
     pub free_inodes: Option<u64>,
@@ -166,6 +179,8 @@ pub enum ProbeOutcome {
     Good {
         status: u16,
     },
+    /// Somebody took the connection, which is all that a TCP probe asks for.
+    Connected,
     BadStatus {
         status: u16,
         body_start: String,
@@ -181,7 +196,7 @@ pub enum ProbeOutcome {
 
 impl ProbeOutcome {
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Good { .. })
+        matches!(self, Self::Good { .. } | Self::Connected)
     }
 }
 
@@ -193,6 +208,7 @@ impl fmt::Display for ProbeOutcome {
                 write!(f, "answered {status}")
             }
             Self::BadStatus { status, body_start } => write!(f, "answered {status}: {body_start}"),
+            Self::Connected => f.write_str("took the connection"),
             Self::Refused => f.write_str("refused the connection"),
             Self::TimedOut => f.write_str("gave no answer in time"),
             Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
@@ -239,6 +255,33 @@ pub enum HostError {
         path: PathBuf,
         problem: String,
     },
+}
+
+impl HostError {
+    /// A failed call; a full disk or quota becomes [`HostError::NoSpace`].
+    fn system(op: &'static str, path: &Path, errno: Errno) -> Self {
+        let path = path.to_owned();
+        if !matches!(errno, Errno::NOSPC | Errno::DQUOT) {
+            return Self::System { op, path, errno };
+        }
+        let room = disk::disk(&path).unwrap_or_default();
+        Self::NoSpace {
+            op,
+            path,
+            wanted: None,
+            free: room.free,
+            free_inodes: room.free_inodes,
+        }
+    }
+
+    fn io(op: &'static str, path: &Path, error: &std::io::Error) -> Self {
+        Self::system(op, path, Self::errno(error))
+    }
+
+    /// Errors that std makes up itself, without a number from the kernel, become `EIO`.
+    fn errno(error: &std::io::Error) -> Errno {
+        Errno::from_io_error(error).unwrap_or(Errno::IO)
+    }
 }
 
 fn shortage(wanted: Option<u64>, free: u64, free_inodes: Option<u64>) -> String {
