@@ -41,7 +41,11 @@ impl Berthd {
         for phase in phases {
             let _ = fs::remove_file(self.release_file(phase));
         }
-        self.start_with(&[("BERTH_TEST_HOLD", &phases.join(","))])
+        let dir = self.dir.display().to_string();
+        self.start_with(&[
+            ("BERTH_TEST_HOLD", &phases.join(",")),
+            ("BERTH_TEST_HOLD_DIR", &dir),
+        ])
     }
 
     fn start_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
@@ -96,7 +100,7 @@ impl Berthd {
     }
 
     fn release_file(&self, phase: &str) -> PathBuf {
-        self.state_dir().join(format!("hold-{phase}.done"))
+        self.dir.join(phase)
     }
 
     pub fn state_dir(&self) -> PathBuf {

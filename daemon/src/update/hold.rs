@@ -1,13 +1,25 @@
-//! Crash points for tests: with the feature `crash-points`, `BERTH_TEST_HOLD=<phase>` makes the
-//! driver stand still where that phase's intent is journaled, until it is killed. Compiled out
-//! of releases.
+//! Crash points for tests: with the feature `crash-points`, `BERTH_TEST_HOLD=<phase>,…` makes the
+//! driver stand still where such a phase's intent is journaled, until it is killed or, where
+//! `BERTH_TEST_HOLD_DIR` names a folder, until there is a file `<phase>` in it. Compiled out of
+//! releases.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::transition::Phase;
 
-/// Stands still if this is the phase to be killed in.
+/// Stands still if this is a phase to be killed in.
 pub async fn point(phase: Phase) {
-    if std::env::var("BERTH_TEST_HOLD").is_ok_and(|held| held == phase.to_string()) {
-        log::warn!("held at {phase}");
-        std::future::pending::<()>().await;
+    let phase = phase.to_string();
+    let held = std::env::var("BERTH_TEST_HOLD").unwrap_or_default();
+    if !held.split(',').any(|held| held == phase) {
+        return;
+    }
+    log::warn!("held at {phase}");
+    let Some(dir) = std::env::var_os("BERTH_TEST_HOLD_DIR").map(PathBuf::from) else {
+        return std::future::pending().await;
+    };
+    while !dir.join(&phase).exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
