@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +46,12 @@ impl Client {
     /// Whether anything listens.
     pub fn connects(&self) -> bool {
         self.in_netns(|client| client.connect().is_ok())
+    }
+
+    /// Takes the port away from the product, until it is dropped.
+    pub fn occupy(&self) -> Result<TcpListener> {
+        let address = (Ipv4Addr::UNSPECIFIED, self.port);
+        Ok(self.in_netns(|_| TcpListener::bind(address))?)
     }
 
     pub fn get(&self, path: &str) -> Result<Response> {

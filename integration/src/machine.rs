@@ -1,13 +1,14 @@
 //! A customer's machine: an engine, a berthd, and a user of the product.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Answer, Berthd, Client, Engine, Published, Tree, test_dir, volumes, wait_for};
+use crate::{Answer, Berthd, Client, Engine, Published, Tree, run, test_dir, volumes, wait_for};
 
 /// The port that the tests publish the product on; every engine has a network of its own.
 pub const PORT: u16 = 8080;
@@ -54,13 +55,7 @@ impl Machine {
         machine
             .client
             .put("notes/keep.txt", "a heron stands still")?;
-        wait_for("the sample is indexed", Duration::from_secs(30), || {
-            machine
-                .client
-                .search("lighthouse")
-                .ok()
-                .filter(|hits| !hits.is_empty())
-        })?;
+        machine.wait_indexed()?;
         Ok(machine)
     }
 
@@ -71,15 +66,15 @@ impl Machine {
 
     /// `berth install` of one version's own bundle, with all that it wants.
     pub fn install(&self, version: &str) -> Answer {
-        let bundle = self.published.bundle(version);
-        self.berth([
-            "install",
-            &bundle.display().to_string(),
-            "--set",
-            "EXTERNAL_URL=http://localhost:8080",
-            "--yes",
-            "--accept-grants",
-        ])
+        self.berth(self.install_words(version))
+    }
+
+    /// The words of [`Machine::install`].
+    pub fn install_words(&self, version: &str) -> Vec<String> {
+        let bundle = self.published.bundle(version).display().to_string();
+        let url = "EXTERNAL_URL=http://localhost:8080";
+        let words = ["install", &bundle, "--set", url, "--yes", "--accept-grants"];
+        words.map(Into::into).to_vec()
     }
 
     /// `berth update` from the bundle with every version.
@@ -124,6 +119,32 @@ impl Machine {
             "the gateway says {found}, status says {version}"
         );
         Ok(())
+    }
+
+    /// Waits until the sample repository on the volume is found.
+    pub fn wait_indexed(&self) -> Result<()> {
+        wait_for("the sample is indexed", Duration::from_secs(30), || {
+            let hits = self.client.search("lighthouse").ok()?;
+            (hits.len() >= 3).then_some(())
+        })
+    }
+
+    /// Waits until the state of the whole is this word.
+    pub fn wait_state(&self, state: &str) -> Result<()> {
+        let mut last = Value::Null;
+        wait_for(state, Duration::from_mins(1), || {
+            last = self.status().ok()?;
+            (last["state"] == state && last["run"].is_null()).then_some(())
+        })
+        .with_context(|| format!("{last:#}"))
+    }
+
+    /// Links of the machine's network.
+    pub fn links(&self) -> Result<Vec<String>> {
+        let netns = format!("--net={}", self.engine.netns().display());
+        let text = run(Command::new("nsenter").args([&netns, "ip", "-o", "link"]))?;
+        let names = text.lines().filter_map(|line| line.split(": ").nth(1));
+        Ok(names.map(Into::into).collect())
     }
 
     /// Waits until the run that is under way is in this phase.
