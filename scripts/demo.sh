@@ -52,7 +52,7 @@ start() {
   note "berth trust"
   berth trust "$(cat "$published/fingerprint")"
   note "berth install lantern-1.0.0.berth"
-  berth install "$published/lantern-1.0.0.berth" --set "PORT=$port" \
+  berth install "$published/lantern-1.0.0.berth" --set "HTTP_PORT=$port" \
     --set "EXTERNAL_URL=http://localhost:$port" --yes --accept-grants
   curl -fsS "http://127.0.0.1:$port/api/search?q=lighthouse"; echo
   note "berth update lantern-all.berth --to 1.2.0"

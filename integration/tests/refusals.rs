@@ -316,17 +316,11 @@ fn a_question_that_does_not_fit_changes_nothing() {
     let machine = Machine::with("1.2.0").unwrap();
     let before = World::of(&machine).unwrap();
     let bundle = |version: &str| machine.published.bundle(version).display().to_string();
-    let (old, same, next, far) = (
-        bundle("1.0.0"),
-        bundle("1.2.0"),
-        bundle("1.4.0"),
-        bundle("2.0.0"),
-    );
+    let (old, same, next) = (bundle("1.0.0"), bundle("1.2.0"), bundle("1.4.0"));
     let zeros = "0".repeat(64);
     let cases: &[(&[&str], &str, i32)] = &[
         (&["update", &old, "--yes"], "downgrade", 3),
         (&["update", &same, "--yes"], "already-installed", 6),
-        (&["update", &far, "--yes"], "stop-skipped", 3),
         (&["update", &next, "--to", "9.9.9", "--yes"], "not-found", 2),
         (
             &["update", &next, "--yes", "--plan", &zeros],
@@ -360,6 +354,17 @@ fn a_question_that_does_not_fit_changes_nothing() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_stop_that_is_not_here_is_not_skipped() {
+    let machine = Machine::with("1.0.0").unwrap();
+    let before = World::of(&machine).unwrap();
+    let alone = machine.published.bundle("1.4.0").display().to_string();
+    let answer = machine.berth(["update", &alone, "--yes"]);
+    assert_eq!(answer.refusal(), "stop-skipped", "{}", answer.text);
+    assert_eq!(answer.code, 3);
+    assert_eq!(before.changes(&World::of(&machine).unwrap()), "");
 }
 
 #[test]
