@@ -8,13 +8,14 @@
 //! Formats: <https://github.com/moby/docker-image-spec/blob/v1.3.1/v1.2.md> (combined image JSON)
 //! and <https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md>.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_format::Digest;
-use berth_format::image::{Blob, oci_manifest};
+use berth_format::image::{Blob, PlatformImage, oci_manifest};
+use berth_format::layer::Layer;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -34,6 +35,28 @@ pub struct LoadedImage {
     pub config: Blob,
     /// Diff ids and sizes of the layers' tars, lowest first; also of those that are left out.
     pub layers: Vec<Blob>,
+}
+
+impl LoadedImage {
+    /// From a release; `None` if it does not describe one of the image's layers.
+    pub fn new(tag: &str, image: &PlatformImage, layers: &BTreeMap<Digest, Layer>) -> Option<Self> {
+        let blob = |digest: &Digest| {
+            let size = layers.get(digest)?.size;
+            Some(Blob {
+                digest: *digest,
+                size,
+            })
+        };
+        Some(Self {
+            image: ImageRef {
+                tag: tag.to_owned(),
+                config: image.config.digest,
+                manifest: image.manifest,
+            },
+            config: image.config,
+            layers: image.layers.iter().map(blob).collect::<Option<_>>()?,
+        })
+    }
 }
 
 /// Why the tar cannot go on.

@@ -1,3 +1,4 @@
 //! What was published, and whether to believe it.
 
+pub mod import;
 pub mod offer;
