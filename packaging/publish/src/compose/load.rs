@@ -1,0 +1,367 @@
+//! Compose files to one model: read, interpolate, long forms, `extends`, `include`, layers.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::compose::cursor::At;
+use crate::compose::dotenv;
+use crate::compose::interpolate::Variables;
+use crate::compose::keys::{self, Scope};
+use crate::compose::merge;
+use crate::compose::normalize::{self, Context, from_root};
+use crate::problem::{Problem, Report};
+use crate::yaml::{self, Kind, Map, Node, Pos, join};
+
+/// The longest chain of `include` or `extends`.
+const MAX_CHAIN: usize = 32;
+
+/// Reads the files of a vendor's folder.
+pub struct Loader<'a> {
+    /// The vendor's folder.
+    pub root: &'a Path,
+    /// Problems of files that surely count.
+    pub report: &'a Report,
+    /// Problems inside of services that profiles may leave out.
+    pub inside: Report,
+    /// Services that others extend: they count even when they are left out.
+    pub extended: RefCell<BTreeSet<String>>,
+}
+
+/// A Compose file in long form, before `extends`.
+struct Source<'a> {
+    file: String,
+    root: Map,
+    variables: &'a Variables,
+}
+
+impl Loader<'_> {
+    /// Loads a project: the files, lowest layer first, into one model.
+    pub fn project(
+        &self,
+        files: &[(String, Pos)],
+        base: &str,
+        variables: &Variables,
+        chain: &[String],
+    ) -> Map {
+        let mut model = Map::default();
+        for (file, pos) in files {
+            if chain.len() > MAX_CHAIN || chain.contains(file) {
+                let what = format!("includes itself: {} -> {file}", chain.join(" -> "));
+                let problem = Problem::new(pos, "include", what, "break the circle");
+                self.report.problem(problem);
+                continue;
+            }
+            let Some(source) = self.source(file, pos, base, variables) else {
+                continue;
+            };
+            let top = Node::at(&Pos::file(file), Kind::Map(source.root.clone()));
+            keys::check(&At::new(&top, "", self.report), Scope::File);
+            let mut own = self.extend_all(&source);
+            let mut deeper = chain.to_vec();
+            deeper.push(file.clone());
+            if let Some(include) = own.remove("include") {
+                let at = At::new(&include, "include", self.report);
+                for item in at.one_or_many() {
+                    let included = self.include(&item, base, variables, &deeper);
+                    self.import(&mut own, included);
+                }
+            }
+            let lower = Node::at(&Pos::file(file), Kind::Map(model));
+            let upper = Node::at(&Pos::file(file), Kind::Map(own));
+            model = match merge::merge(lower, upper, self.report).kind {
+                Kind::Map(map) => map,
+                _ => Map::default(),
+            };
+        }
+        model
+    }
+
+    /// The text of a file of the vendor's folder.
+    pub fn read(&self, file: &str, pos: &Pos, key: &str, report: &Report) -> Option<String> {
+        match std::fs::read_to_string(self.root.join(file)) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let what = format!("{file} cannot be read: {error}");
+                report.problem(Problem::new(
+                    pos,
+                    key,
+                    what,
+                    "write it, or remove what names it",
+                ));
+                None
+            }
+        }
+    }
+
+    fn source<'v>(
+        &self,
+        file: &str,
+        pos: &Pos,
+        base: &str,
+        variables: &'v Variables,
+    ) -> Option<Source<'v>> {
+        let text = self.read(file, pos, "compose", self.report)?;
+        let mut root = match yaml::parse(file, &text) {
+            Ok(root) => root,
+            Err(problem) => {
+                self.report.problem(problem);
+                return None;
+            }
+        };
+        let Kind::Map(map) = &mut root.kind else {
+            At::new(&root, "", self.report).expected("a map with `services`");
+            return None;
+        };
+        map.entries.retain(|e| !e.key.starts_with("x-"));
+        variables.interpolate_tree(&mut root, "", &self.inside);
+        let Kind::Map(mut root) = root.kind else {
+            return None;
+        };
+        let report = &self.inside;
+        normalize::file(&mut root, &Context { base, report });
+        self.env_files(&mut root, variables);
+        Some(Source {
+            file: file.to_owned(),
+            root,
+            variables,
+        })
+    }
+
+    /// Reads the files of `env_file` while the variables of their project are at hand.
+    fn env_files(&self, root: &mut Map, variables: &Variables) {
+        let Some(Kind::Map(services)) = root.get_mut("services").map(|n| &mut n.kind) else {
+            return;
+        };
+        for service in &mut services.entries {
+            let key = join("services", &service.key);
+            if let Kind::Map(map) = &mut service.value.kind {
+                self.service_env_files(map, &key, variables, &self.inside);
+            }
+        }
+    }
+
+    /// Puts `x-values`, the variables of the file, into each entry of `env_file`.
+    pub fn service_env_files(
+        &self,
+        service: &mut Map,
+        key: &str,
+        variables: &Variables,
+        report: &Report,
+    ) {
+        let Some(Kind::Seq(items)) = service.get_mut("env_file").map(|n| &mut n.kind) else {
+            return;
+        };
+        let key = join(key, "env_file");
+        for item in items {
+            let pos = item.pos.clone();
+            let at = At::new(item, key.clone(), report);
+            keys::check(&at, Scope::EnvFile);
+            let Some(path) = at.need("path").and_then(|p| p.text()) else {
+                continue;
+            };
+            let required = at.get("required").and_then(|r| r.bool()).unwrap_or(true);
+            let raw = match at.get("format").and_then(|f| f.text()).as_deref() {
+                None => false,
+                Some("raw") => true,
+                Some(_) => {
+                    at.fail("has a format that is unknown", "the only one is `raw`");
+                    continue;
+                }
+            };
+            let file = path.trim_start_matches("./");
+            if !required && !self.root.join(file).exists() {
+                continue;
+            }
+            let Some(text) = self.read(file, &pos, &key, report) else {
+                continue;
+            };
+            let assignments = if raw {
+                dotenv::parse_raw(file, &text, report)
+            } else {
+                dotenv::parse(file, &text, variables, report)
+            };
+            let mut values = Map::default();
+            for a in assignments {
+                let is_own_env = Path::new(file).file_name().is_some_and(|n| n == ".env");
+                let value = match (variables.get(&a.name), a.value) {
+                    // What .env says of a field is for developers.
+                    (Some(place), Some(_)) if is_own_env && variables.is_field(&a.name) => place,
+                    (_, Some(value)) | (Some(value), None) => value,
+                    (None, None) => continue,
+                };
+                values.set(&a.name, Node::scalar(&a.pos, value));
+            }
+            if let Kind::Map(map) = &mut item.kind {
+                map.set("x-values", Node::at(&pos, Kind::Map(values)));
+            }
+        }
+    }
+
+    fn extend_all(&self, source: &Source) -> Map {
+        let mut root = source.root.clone();
+        if let Some(Kind::Map(services)) = root.get_mut("services").map(|n| &mut n.kind) {
+            for entry in &mut services.entries {
+                if entry.value.get("extends").is_some()
+                    && let Some(extended) = self.extend(source, &entry.key, &mut Vec::new())
+                {
+                    entry.value.kind = Kind::Map(extended);
+                }
+            }
+        }
+        root
+    }
+
+    /// A service of a file, with all that it extends below it.
+    fn extend(
+        &self,
+        source: &Source,
+        name: &str,
+        chain: &mut Vec<(String, String)>,
+    ) -> Option<Map> {
+        let node = source.root.get("services").and_then(|s| s.get(name))?;
+        let key = join("services", name);
+        let at = At::new(node, key.clone(), &self.inside);
+        let mut own = at.map()?.clone();
+        let Some(extends) = own.remove("extends") else {
+            return Some(own);
+        };
+        let at = At::new(&extends, join(&key, "extends"), &self.inside);
+        let step = (source.file.clone(), name.to_owned());
+        if chain.len() > MAX_CHAIN || chain.contains(&step) {
+            at.fail(
+                "extends itself, directly or through others",
+                "break the circle",
+            );
+            return Some(own);
+        }
+        chain.push(step);
+        keys::check(&at, Scope::Extends);
+        let base_name = at.need("service")?.text()?;
+        let base = match at.get("file").and_then(|f| f.text()) {
+            None => {
+                self.extended.borrow_mut().insert(base_name.clone());
+                self.extend(source, &base_name, chain)
+            }
+            Some(file) => {
+                let file = file.trim_start_matches("./").to_owned();
+                // Paths of the other file are relative to where it lies.
+                let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let other = self.source(&file, &at.node.pos, folder, source.variables)?;
+                self.extend(&other, &base_name, chain)
+            }
+        };
+        chain.pop();
+        let Some(base) = base else {
+            at.fail(
+                format!("extends {base_name}, which is no service there"),
+                "correct the name",
+            );
+            return Some(own);
+        };
+        Some(merge::merge_service(base, own, name, &self.inside))
+    }
+
+    fn include(&self, at: &At, base: &str, variables: &Variables, chain: &[String]) -> Map {
+        let (files, directory, env_files) = if at.node.as_map().is_some() {
+            keys::check(at, Scope::Include);
+            let placed = |key: &str| -> Vec<(String, Pos)> {
+                let all = at.get(key).map(|a| a.one_or_many()).unwrap_or_default();
+                all.iter()
+                    .filter_map(|a| Some((a.text()?, a.node.pos.clone())))
+                    .collect()
+            };
+            let directory = at.get("project_directory").and_then(|d| d.text());
+            (placed("path"), directory, placed("env_file"))
+        } else {
+            let path = at.text().map(|t| (t, at.node.pos.clone()));
+            (path.into_iter().collect(), None, Vec::new())
+        };
+        let seen = |path: &str| from_root(base, path)[2..].to_owned();
+        let files: Vec<_> = files
+            .iter()
+            .map(|(f, pos)| (seen(f), pos.clone()))
+            .collect();
+        let Some((first, _)) = files.first() else {
+            at.fail("names no file", "write the path of a Compose file");
+            return Map::default();
+        };
+        let folder = match directory {
+            Some(directory) => seen(&directory),
+            None => first.rsplit_once('/').map_or("", |(f, _)| f).to_owned(),
+        };
+        let mut variables = variables.clone();
+        if env_files.is_empty() {
+            self.dot_env(&folder, &mut variables);
+        }
+        for (file, pos) in &env_files {
+            let file = seen(file);
+            if let Some(text) = self.read(&file, pos, &at.key, self.report) {
+                self.set_defaults(&file, &text, &mut variables);
+            }
+        }
+        self.project(&files, &folder, &variables, chain)
+    }
+
+    /// Adds what the `.env` of a project's folder says, where nobody has said it before.
+    pub fn dot_env(&self, folder: &str, variables: &mut Variables) {
+        let file = join_path(folder, ".env");
+        if let Ok(text) = std::fs::read_to_string(self.root.join(&file)) {
+            self.set_defaults(&file, &text, variables);
+        }
+    }
+
+    fn set_defaults(&self, file: &str, text: &str, variables: &mut Variables) {
+        for a in dotenv::parse(file, text, variables, self.report) {
+            if let Some(value) = a.value {
+                variables.set_default(&a.name, value);
+            }
+        }
+    }
+
+    /// Adds what an included file defines.
+    fn import(&self, own: &mut Map, included: Map) {
+        for section in included.entries {
+            let Kind::Map(theirs) = section.value.kind else {
+                continue;
+            };
+            if own.get(&section.key).is_none() {
+                let empty = Node::at(&section.pos, Kind::Map(Map::default()));
+                own.set(&section.key, empty);
+            }
+            let Some(Kind::Map(ours)) = own.get_mut(&section.key).map(|n| &mut n.kind) else {
+                continue;
+            };
+            for entry in theirs.entries {
+                match ours.get(&entry.key) {
+                    None => ours.entries.push(entry),
+                    Some(same) if *same == entry.value => {}
+                    Some(other) => self.report.problem(Problem::new(
+                        &entry.pos,
+                        &join(&section.key, &entry.key),
+                        format!(
+                            "is defined in another way at {}:{}",
+                            other.pos.file, other.pos.line
+                        ),
+                        "rename one, or layer the files under `compose:` in berth.yaml",
+                    )),
+                }
+            }
+        }
+    }
+}
+
+fn join_path(folder: &str, file: &str) -> String {
+    if folder.is_empty() {
+        file.to_owned()
+    } else {
+        format!("{folder}/{file}")
+    }
+}
+
+/// The folder of the project: that of the first file.
+pub fn project_folder(files: &[(String, Pos)]) -> String {
+    let first = files.first().map_or("", |(file, _)| file.as_str());
+    let first = first.trim_start_matches("./");
+    first.rsplit_once('/').map_or("", |(f, _)| f).to_owned()
+}
