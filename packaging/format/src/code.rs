@@ -19,7 +19,7 @@ pub enum Kind {
     Conflict,
     /// The update failed and was undone.
     RolledBack,
-    /// Docker does not answer.
+    /// Docker, or berthd itself, does not answer.
     Engine,
     /// A rollback could not finish.
     Halted,
@@ -134,6 +134,7 @@ codes! {
     EngineOld "engine-old" Preflight "Docker is older than the release needs" "Update Docker.";
     ClockWrong "clock-wrong" Preflight "this machine's clock is before the time of signed metadata" "Set the clock (`timedatectl`).";
 
+    BerthdGone "berthd-gone" Engine "berthd does not answer" "Look at `systemctl status berthd`.";
     EngineGone "engine-gone" Engine "Docker does not answer" "Look at `systemctl status docker`.";
     EngineRefused "engine-refused" Engine "Docker refused a request" "Look at `journalctl -u docker`.";
 

@@ -1,0 +1,45 @@
+//! `berth rollback`: by hand, to the version before; or on with one that stood still.
+
+use berth_format::Digest;
+use hyper::Method;
+
+use super::Done;
+use super::bundle::{Consent, go};
+use super::client::Client;
+use super::follow;
+use super::terminal::Terminal;
+use crate::api::{PlanRequest, RunSummary};
+use crate::update::plan::PlanKind;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The version that it goes back to, typed: what was written since is lost.
+    #[arg(long, value_name = "VERSION")]
+    confirm: Option<String>,
+    /// Only if the plan is still this one; `berth plan --rollback` says its digest.
+    #[arg(long, value_name = "DIGEST")]
+    plan: Option<Digest>,
+    /// Take up a rollback that could not finish, after its reason was mended.
+    #[arg(long, conflicts_with_all = ["confirm", "plan"])]
+    resume: bool,
+}
+
+pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
+    if args.resume {
+        let run: RunSummary = client.send(Method::POST, "/v1/resume", &()).await?;
+        return follow::resumed(&run, client, terminal).await;
+    }
+    let request = PlanRequest {
+        kind: PlanKind::Rollback,
+        bundle: None,
+        to: None,
+        retry_quarantined: false,
+    };
+    let consent = Consent {
+        yes: false,
+        plan: args.plan,
+        accept_grants: false,
+        confirm: args.confirm,
+    };
+    go(request, consent, client, terminal).await
+}
