@@ -15,9 +15,11 @@ use crate::name::Product;
 
 mod read;
 mod refusal;
+mod walk;
 mod write;
 
 pub use read::{BundleError, Head, Members, RootFile, read_head};
+pub use walk::{Opened, SignedRelease, Sink, believe, check_config, open, verify_whole};
 pub use write::{Content, write};
 
 /// The format that this crate reads and writes.

@@ -22,6 +22,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of what a hasher has seen.
+    pub fn from_hash(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+
     /// The 64 hexadecimal digits alone, as they stand in file names.
     pub fn hex(&self) -> String {
         hex::encode(self.0)
@@ -99,11 +104,7 @@ impl<W: Write> Hashing<W> {
 
     /// The writer, the digest and the number of bytes that passed.
     pub fn finish(self) -> (W, Digest, u64) {
-        (
-            self.inner,
-            Digest(self.hash.finalize().into()),
-            self.written,
-        )
+        (self.inner, Digest::from_hash(self.hash), self.written)
     }
 }
 

@@ -11,6 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
 
+/// The most bytes of an image's config.
+pub const MAX_CONFIG: u64 = 8 << 20;
+
+/// The file name of a config in channels and bundles.
+pub fn config_file_name(digest: &Digest) -> String {
+    format!("configs/{}.json", digest.hex())
+}
+
 /// An image of the release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

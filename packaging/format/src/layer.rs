@@ -71,6 +71,15 @@ impl Layer {
             .min(FRAME_BYTES)
     }
 
+    /// Checks a compressed frame.
+    pub fn check(&self, index: usize, compressed: &[u8]) -> Result<(), FrameError> {
+        if Digest::of(compressed) == self.frames[index].digest {
+            Ok(())
+        } else {
+            Err(FrameError::Digest { index })
+        }
+    }
+
     /// Checks a compressed frame and unpacks it into `out`, whose old content is dropped.
     pub fn unpack(
         &self,
@@ -79,9 +88,7 @@ impl Layer {
         unpacker: &mut Unpacker,
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {
-        if Digest::of(compressed) != self.frames[index].digest {
-            return Err(FrameError::Digest { index });
-        }
+        self.check(index, compressed)?;
         let expected = self.frame_content(index);
         out.clear();
         out.reserve(expected);
@@ -131,7 +138,7 @@ pub fn pack(tar: &mut impl Read, level: i32, out: impl Write) -> io::Result<(Dig
     }
     out.flush()?;
     let (_, digest, stored) = out.finish();
-    let diff_id = Digest::from_hex(&hex::encode(diff.finalize())).map_err(io::Error::other)?;
+    let diff_id = Digest::from_hash(diff);
     Ok((
         diff_id,
         Layer {

@@ -22,6 +22,14 @@ pub const FORMAT: u32 = 1;
 /// The most bytes that a `release.json` may have.
 pub const MAX_BYTES: u64 = 10 << 20;
 
+/// The most bytes of a file that services mount: more belongs into an image.
+pub const MAX_FILE: u64 = 16 << 20;
+
+/// The file name of a shipped file in channels and bundles.
+pub fn blob_file_name(digest: &Digest) -> String {
+    format!("files/{}", digest.hex())
+}
+
 /// One version of a product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::digest::Digest;
+use crate::image::{Blob, PlatformImage, oci_manifest};
 use crate::name::Name;
-use crate::release::{FORMAT, FileEntry, Release};
+use crate::release::{FORMAT, FileEntry, MAX_FILE, Release};
 use crate::service::{Mount, NetworkMode, Service};
 
 /// Everything that is wrong with a release, one sentence each; empty when nothing is.
@@ -47,6 +49,9 @@ pub fn check(release: &Release) -> Vec<String> {
                     layer.short()
                 ));
             }
+            if manifest(release, image).is_some_and(|digest| digest != image.manifest) {
+                problems.push(format!("image {name} {platform}: not its manifest"));
+            }
         }
     }
     for (digest, tree) in &release.files {
@@ -59,6 +64,16 @@ pub fn check(release: &Release) -> Vec<String> {
             .find(|path| !is_inside(path, tree.entries.len()))
         {
             problems.push(format!("files {}: path {path:?}", digest.short()));
+        }
+        if let Some((path, _)) = tree
+            .entries
+            .iter()
+            .find(|(_, e)| matches!(e, FileEntry::File { size, .. } if *size > MAX_FILE))
+        {
+            problems.push(format!(
+                "files {}: {path:?} is larger than {MAX_FILE} bytes",
+                digest.short()
+            ));
         }
         if tree.entries.values().any(|e| mode(e) & !0o777 != 0) {
             problems.push(format!("files {}: a mode beyond 0777", digest.short()));
@@ -183,6 +198,21 @@ fn is_inside(path: &str, entries: usize) -> bool {
         && path
             .split('/')
             .all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+// `None` where a layer is missing, which is said elsewhere.
+fn manifest(release: &Release, image: &PlatformImage) -> Option<Digest> {
+    let layers: Option<Vec<_>> = image
+        .layers
+        .iter()
+        .map(|id| {
+            release.layers.get(id).map(|layer| Blob {
+                digest: *id,
+                size: layer.size,
+            })
+        })
+        .collect();
+    Some(Digest::of(&oci_manifest(image.config, &layers?)))
 }
 
 fn mode(entry: &FileEntry) -> u32 {

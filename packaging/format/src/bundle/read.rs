@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{BLOCK, FORMAT, INDEX, Index, MAX_INDEX, Member, MemberKind, header, padding};
 use crate::digest::Digest;
+use crate::layer::FrameError;
 use crate::root::{self, Role, Root};
 use crate::signature::{self, SignatureError, Subject};
 
@@ -44,8 +45,28 @@ pub enum BundleError {
     Signature(#[from] SignatureError),
     #[error("the list is not one that this Berth reads: {0}")]
     Index(String),
+    #[error("{name}: {source}")]
+    ReleaseSignature {
+        name: String,
+        source: SignatureError,
+    },
+    #[error("{name}: {problem}")]
+    Manifest { name: String, problem: String },
+    #[error("{0} is of no release of this bundle")]
+    Extra(String),
+    #[error("{0} is missing")]
+    Missing(String),
+    #[error("{0}: the list and the release describe it in different ways")]
+    Mismatch(String),
+    #[error("{name}: {source}")]
+    Frame { name: String, source: FrameError },
+    #[error("{0}: unpacks to another tar than the one that it is named after")]
+    DiffId(String),
     #[error("reading failed: {0}")]
     Io(#[from] io::Error),
+    /// What the caller did with a verified piece failed.
+    #[error("{0}")]
+    Sink(#[source] io::Error),
 }
 
 /// A root of trust that a bundle carries; it vouches for nothing by itself.

@@ -1,0 +1,559 @@
+//! Verifying a bundle whole, piece by piece, in bounded memory.
+//!
+//! [`open`] believes the list and the releases, and holds both against each other; then
+//! [`Opened::walk`] reads every blob once and hands it to a [`Sink`] after it was checked against
+//! the signed release. Nothing that is not listed, signed for and complete gets through:
+//!
+//! 1. The list is signed; members stand in its order and under the headers that it implies.
+//! 2. Each release is signed as this version of this product, parses strictly and is valid.
+//! 3. The blobs of the list are exactly those of the releases, with their sizes and digests.
+//! 4. A config is for its platform and names the layers that the release names.
+//! 5. Each frame of a layer has its signed digest before it is unpacked, and unpacks to its size;
+//!    the whole tar has the diff id.
+//! 6. Nothing follows the last member.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Seek};
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::read::{BundleError, Head, Members, read_head};
+use super::{Index, Member, MemberKind};
+use crate::digest::Digest;
+use crate::image::{self, Blob, Platform, PlatformImage};
+use crate::layer::{FrameError, Layer, Unpacker};
+use crate::release::{self, FileEntry, Release};
+use crate::root::{Role, Root};
+use crate::signature::{self, Subject};
+use crate::validate;
+
+/// The most bytes of all releases of a bundle together.
+const MAX_RELEASES: u64 = 64 << 20;
+
+/// More workers than this gain nothing: the tar is hashed by one thread.
+const MAX_WORKERS: usize = 4;
+
+/// Gets the verified pieces of a bundle. An error of any method ends the walk.
+pub trait Sink {
+    /// The config of an image, verbatim.
+    fn config(&mut self, blob: Blob, bytes: &[u8]) -> io::Result<()> {
+        let _ = (blob, bytes);
+        Ok(())
+    }
+
+    /// A file that services mount.
+    fn file(&mut self, blob: Blob, bytes: &[u8]) -> io::Result<()> {
+        let _ = (blob, bytes);
+        Ok(())
+    }
+
+    /// Whether this layer is unpacked into [`Sink::frame`]. If not, its stored bytes are still
+    /// checked against the signed digests, which is all that a layer needs that is known already.
+    fn wants(&mut self, diff_id: &Digest, layer: &Layer) -> io::Result<bool>;
+
+    /// The tar of frame `index` of a wanted layer: 0, 1, … until the layer's size is reached.
+    fn frame(&mut self, diff_id: &Digest, index: usize, tar: &[u8]) -> io::Result<()> {
+        let _ = (diff_id, index, tar);
+        Ok(())
+    }
+
+    /// All frames of a wanted layer were handed over, and the tar has the diff id.
+    fn layer(&mut self, diff_id: &Digest) -> io::Result<()> {
+        let _ = diff_id;
+        Ok(())
+    }
+
+    /// Bytes of blobs that are checked, of all.
+    fn progress(&mut self, done: u64, total: u64) -> io::Result<()> {
+        let _ = (done, total);
+        Ok(())
+    }
+}
+
+/// A release as it was signed.
+#[derive(Debug, Clone)]
+pub struct SignedRelease {
+    pub release: Release,
+    /// The bytes that were signed.
+    pub bytes: Vec<u8>,
+    /// minisign's file.
+    pub signature: Vec<u8>,
+}
+
+/// A bundle whose list and releases are believed, and whose blobs are still to be walked.
+#[derive(Debug)]
+pub struct Opened {
+    index: Index,
+    releases: Vec<SignedRelease>,
+    members: Members,
+}
+
+/// Verifies a whole bundle, unpacking every layer; `progress` gets bytes done and total.
+pub fn verify_whole(
+    file: &mut (impl Read + Seek),
+    root: &Root,
+    progress: impl FnMut(u64, u64),
+) -> Result<Vec<Release>, BundleError> {
+    struct All<P>(P);
+    impl<P: FnMut(u64, u64)> Sink for All<P> {
+        fn wants(&mut self, _: &Digest, _: &Layer) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn progress(&mut self, done: u64, total: u64) -> io::Result<()> {
+            (self.0)(done, total);
+            Ok(())
+        }
+    }
+    let head = read_head(file)?;
+    let opened = open(file, &head, root)?;
+    let releases = opened.walk(file, &mut All(progress))?;
+    Ok(releases.into_iter().map(|r| r.release).collect())
+}
+
+/// Believes the list and the releases of a bundle if `root` says so.
+pub fn open(
+    file: &mut (impl Read + Seek),
+    head: &Head,
+    root: &Root,
+) -> Result<Opened, BundleError> {
+    let (index, mut members) = head.verify(root)?;
+    let mut releases = Vec::with_capacity(index.releases.len());
+    let mut bytes_left = MAX_RELEASES;
+    for version in &index.releases {
+        let name = format!("release-{version}.json");
+        let mut take = |kind: MemberKind, max: u64| match members.next(file)? {
+            Some((member, found)) if found == kind => Members::bytes(file, &member, max),
+            Some((member, _)) => Err(BundleError::Member(member.name)),
+            None => Err(BundleError::Missing(name.clone())),
+        };
+        let bytes = take(
+            MemberKind::Release(version.clone()),
+            release::MAX_BYTES.min(bytes_left),
+        )?;
+        bytes_left -= bytes.len() as u64;
+        let signature = take(
+            MemberKind::ReleaseSignature(version.clone()),
+            signature::MAX_BYTES as u64,
+        )?;
+        let release = believe(root, version, &bytes, &signature)?;
+        releases.push(SignedRelease {
+            release,
+            bytes,
+            signature,
+        });
+    }
+    if releases.is_empty() || !index.releases.is_sorted_by(|a, b| a < b) {
+        return Err(BundleError::Index(
+            "its releases are none, or not in order, each once".into(),
+        ));
+    }
+    let opened = Opened {
+        index,
+        releases,
+        members,
+    };
+    opened.compare()?;
+    Ok(opened)
+}
+
+/// Believes and reads `release-VERSION.json`, which is not in a bundle perhaps.
+pub fn believe(
+    root: &Root,
+    version: &semver::Version,
+    bytes: &[u8],
+    signature: &[u8],
+) -> Result<Release, BundleError> {
+    let name = || format!("release-{version}.json");
+    let subject = Subject::Release {
+        product: &root.product,
+        version,
+    };
+    root.verify(Role::Release, bytes, &[signature], &subject)
+        .map_err(|source| BundleError::ReleaseSignature {
+            name: name(),
+            source,
+        })?;
+    let invalid = |problem: String| BundleError::Manifest {
+        name: name(),
+        problem,
+    };
+    let release: Release =
+        serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+    if release.product != root.product || release.version != *version {
+        return Err(invalid(format!(
+            "it is {} {}",
+            release.product, release.version
+        )));
+    }
+    match validate::check(&release).as_slice() {
+        [] => Ok(release),
+        problems => Err(invalid(problems.join("; "))),
+    }
+}
+
+// The blobs that the releases sign for.
+#[derive(Default)]
+struct Expected<'a> {
+    configs: BTreeMap<Digest, ExpectedConfig<'a>>,
+    files: BTreeMap<Digest, u64>,
+    layers: BTreeMap<Digest, &'a Layer>,
+}
+
+// Its size, and the images that it is the config of.
+type ExpectedConfig<'a> = (u64, Vec<(&'a Platform, &'a PlatformImage)>);
+
+impl<'a> Expected<'a> {
+    fn of(releases: &'a [SignedRelease]) -> Result<Self, BundleError> {
+        let mut expected = Self::default();
+        for release in releases.iter().map(|r| &r.release) {
+            let conflict = |what: &str, digest: &Digest| BundleError::Manifest {
+                name: release.file_name(),
+                problem: format!(
+                    "{what} {} is described in another way elsewhere",
+                    digest.short()
+                ),
+            };
+            for image in release.images.values() {
+                for (platform, image) in &image.platforms {
+                    let Blob { digest, size } = image.config;
+                    let (known, images) =
+                        expected.configs.entry(digest).or_insert((size, Vec::new()));
+                    if *known != size {
+                        return Err(conflict("config", &digest));
+                    }
+                    images.push((platform, image));
+                }
+            }
+            for entry in release.files.values().flat_map(|t| t.entries.values()) {
+                if let FileEntry::File { digest, size, .. } = entry
+                    && *expected.files.entry(*digest).or_insert(*size) != *size
+                {
+                    return Err(conflict("file", digest));
+                }
+            }
+            for (diff_id, layer) in &release.layers {
+                if *expected.layers.entry(*diff_id).or_insert(layer) != layer {
+                    return Err(conflict("layer", diff_id));
+                }
+            }
+        }
+        Ok(expected)
+    }
+
+    // Takes what a blob of the list must be; `None` where no release names it.
+    fn take(&mut self, kind: &MemberKind) -> Option<Blob> {
+        match kind {
+            MemberKind::Config(digest) => self.configs.remove(digest).map(|(size, _)| Blob {
+                digest: *digest,
+                size,
+            }),
+            MemberKind::File(digest) => self.files.remove(digest).map(|size| Blob {
+                digest: *digest,
+                size,
+            }),
+            MemberKind::Layer(diff_id) => self.layers.remove(diff_id).map(|l| l.stored),
+            _ => None,
+        }
+    }
+
+    fn first(&self) -> Option<String> {
+        let config = self.configs.keys().next().map(image::config_file_name);
+        let file = self.files.keys().next().map(release::blob_file_name);
+        let layer = self.layers.keys().next().map(Layer::file_name);
+        config.or(file).or(layer)
+    }
+}
+
+impl Opened {
+    /// The signed list.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The releases, oldest first.
+    pub fn releases(&self) -> &[SignedRelease] {
+        &self.releases
+    }
+
+    // Holds the list against the releases, before a blob is read.
+    fn compare(&self) -> Result<(), BundleError> {
+        let mut expected = Expected::of(&self.releases)?;
+        for member in &self.index.members {
+            // A name that no bundle has was refused by `Head::verify`.
+            let Some(kind) = MemberKind::of(&member.name) else {
+                return Err(BundleError::Member(member.name.clone()));
+            };
+            match kind {
+                MemberKind::Root(_) | MemberKind::RootSignature(_) => {}
+                MemberKind::Release(version) | MemberKind::ReleaseSignature(version) => {
+                    if !self.index.releases.contains(&version) {
+                        return Err(BundleError::Extra(member.name.clone()));
+                    }
+                }
+                blob => match expected.take(&blob) {
+                    None => return Err(BundleError::Extra(member.name.clone())),
+                    Some(blob) if blob.size != member.size || blob.digest != member.digest => {
+                        return Err(BundleError::Mismatch(member.name.clone()));
+                    }
+                    Some(_) => {}
+                },
+            }
+        }
+        expected
+            .first()
+            .map_or(Ok(()), |name| Err(BundleError::Missing(name)))
+    }
+
+    /// Reads every blob and the end of the file. What it gives back is believed as a whole.
+    pub fn walk(
+        self,
+        file: &mut (impl Read + Seek),
+        sink: &mut impl Sink,
+    ) -> Result<Vec<SignedRelease>, BundleError> {
+        let Self {
+            index,
+            releases,
+            mut members,
+        } = self;
+        let total = index
+            .members
+            .iter()
+            .filter(|m| is_blob(&m.name))
+            .map(|m| m.size)
+            .sum();
+        let expected = Expected::of(&releases)?;
+        let count = thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(MAX_WORKERS);
+        thread::scope(|scope| {
+            let mut workers = Vec::with_capacity(count);
+            for _ in 0..count {
+                let (to, jobs) = sync_channel(1);
+                let (results, from) = sync_channel(1);
+                let unpacker = Unpacker::new()?;
+                thread::Builder::new()
+                    .name("unpack".into())
+                    .spawn_scoped(scope, move || work(unpacker, &jobs, &results))?;
+                workers.push(Worker { to, from });
+            }
+            let mut walk = Walk {
+                file,
+                sink,
+                workers,
+                spare: Vec::new(),
+                done: 0,
+                total,
+            };
+            walk.say()?;
+            while let Some((member, kind)) = members.next(walk.file)? {
+                walk.member(&expected, &member, &kind)?;
+            }
+            Ok(())
+        })
+        .map(|()| releases)
+    }
+}
+
+fn is_blob(name: &str) -> bool {
+    matches!(
+        MemberKind::of(name),
+        Some(MemberKind::Config(_) | MemberKind::File(_) | MemberKind::Layer(_))
+    )
+}
+
+// A frame on its way through a worker.
+struct Job<'a> {
+    layer: &'a Layer,
+    index: usize,
+    unpack: bool,
+    compressed: Vec<u8>,
+    tar: Vec<u8>,
+    result: Result<(), FrameError>,
+}
+
+// Takes every n-th frame, so that results come back in order without a queue between workers.
+struct Worker<'a> {
+    to: SyncSender<Job<'a>>,
+    from: Receiver<Job<'a>>,
+}
+
+fn work<'a>(mut unpacker: Unpacker, jobs: &Receiver<Job<'a>>, results: &SyncSender<Job<'a>>) {
+    for mut job in jobs {
+        job.result = if job.unpack {
+            job.layer
+                .unpack(job.index, &job.compressed, &mut unpacker, &mut job.tar)
+        } else {
+            job.layer.check(job.index, &job.compressed)
+        };
+        if results.send(job).is_err() {
+            return;
+        }
+    }
+}
+
+struct Walk<'a, 'f, F, S> {
+    file: &'f mut F,
+    sink: &'f mut S,
+    workers: Vec<Worker<'a>>,
+    // Buffers of frames, used again.
+    spare: Vec<(Vec<u8>, Vec<u8>)>,
+    done: u64,
+    total: u64,
+}
+
+impl<'a, F: Read + Seek, S: Sink> Walk<'a, '_, F, S> {
+    fn say(&mut self) -> Result<(), BundleError> {
+        self.sink
+            .progress(self.done, self.total)
+            .map_err(BundleError::Sink)
+    }
+
+    fn member(
+        &mut self,
+        expected: &Expected<'a>,
+        member: &Member,
+        kind: &MemberKind,
+    ) -> Result<(), BundleError> {
+        let blob = Blob {
+            digest: member.digest,
+            size: member.size,
+        };
+        match kind {
+            MemberKind::Config(digest) => {
+                let bytes = Members::bytes(self.file, member, image::MAX_CONFIG)?;
+                let images = expected.configs.get(digest).map(|(_, images)| images);
+                for (platform, image) in images.into_iter().flatten() {
+                    check_config(&bytes, platform, image).map_err(|problem| {
+                        BundleError::Manifest {
+                            name: member.name.clone(),
+                            problem,
+                        }
+                    })?;
+                }
+                self.sink.config(blob, &bytes).map_err(BundleError::Sink)?;
+                self.done += member.size;
+                self.say()
+            }
+            MemberKind::File(_) => {
+                let bytes = Members::bytes(self.file, member, release::MAX_FILE)?;
+                self.sink.file(blob, &bytes).map_err(BundleError::Sink)?;
+                self.done += member.size;
+                self.say()
+            }
+            MemberKind::Layer(diff_id) => {
+                let layer = expected
+                    .layers
+                    .get(diff_id)
+                    .ok_or_else(|| BundleError::Extra(member.name.clone()))?;
+                self.layer(diff_id, layer, &member.name)
+            }
+            _ => Err(BundleError::Member(member.name.clone())),
+        }
+    }
+
+    fn layer(&mut self, diff_id: &Digest, layer: &'a Layer, name: &str) -> Result<(), BundleError> {
+        let unpack = self.sink.wants(diff_id, layer).map_err(BundleError::Sink)?;
+        let mut hash = Sha256::new();
+        let mut in_flight = VecDeque::new();
+        for (index, frame) in layer.frames.iter().enumerate() {
+            if in_flight.len() > self.workers.len() {
+                self.collect(diff_id, &mut in_flight, &mut hash, name)?;
+            }
+            let (mut compressed, tar) = self.spare.pop().unwrap_or_default();
+            compressed.clear();
+            let len = u64::from(frame.len);
+            (&mut *self.file).take(len).read_to_end(&mut compressed)?;
+            if compressed.len() as u64 != len {
+                return Err(BundleError::Truncated(name.to_owned()));
+            }
+            let worker = index % self.workers.len();
+            let job = Job {
+                layer,
+                index,
+                unpack,
+                compressed,
+                tar,
+                result: Ok(()),
+            };
+            self.workers[worker].to.send(job).map_err(|_| gone())?;
+            in_flight.push_back(worker);
+        }
+        while !in_flight.is_empty() {
+            self.collect(diff_id, &mut in_flight, &mut hash, name)?;
+        }
+        if !unpack {
+            return Ok(());
+        }
+        if Digest::from_hash(hash) != *diff_id {
+            return Err(BundleError::DiffId(name.to_owned()));
+        }
+        self.sink.layer(diff_id).map_err(BundleError::Sink)
+    }
+
+    // Takes the oldest frame in flight.
+    fn collect(
+        &mut self,
+        diff_id: &Digest,
+        in_flight: &mut VecDeque<usize>,
+        hash: &mut Sha256,
+        name: &str,
+    ) -> Result<(), BundleError> {
+        let Some(worker) = in_flight.pop_front() else {
+            return Ok(());
+        };
+        let job = self.workers[worker].from.recv().map_err(|_| gone())?;
+        job.result.map_err(|source| BundleError::Frame {
+            name: name.to_owned(),
+            source,
+        })?;
+        if job.unpack {
+            hash.update(&job.tar);
+            self.sink
+                .frame(diff_id, job.index, &job.tar)
+                .map_err(BundleError::Sink)?;
+        }
+        self.done += job.compressed.len() as u64;
+        self.spare.push((job.compressed, job.tar));
+        self.say()
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("a thread that unpacks has ended")
+}
+
+/// Holds an image's config against what the release says of it.
+///
+/// Format: <https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md>.
+pub fn check_config(
+    bytes: &[u8],
+    platform: &Platform,
+    image: &PlatformImage,
+) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Config {
+        os: String,
+        architecture: String,
+        rootfs: RootFs,
+    }
+    #[derive(Deserialize)]
+    struct RootFs {
+        diff_ids: Vec<Digest>,
+    }
+    let config: Config = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if config.os != platform.os || config.architecture != platform.architecture {
+        return Err(format!(
+            "it is for {}/{}, the release says {platform}",
+            config.os, config.architecture
+        ));
+    }
+    if config.rootfs.diff_ids != image.layers {
+        return Err("its layers are not those of the release".into());
+    }
+    Ok(())
+}
