@@ -15,7 +15,8 @@ if command -v cargo-deny >/dev/null; then
 fi
 note "unit tests"
 if nextest; then
-  cargo nextest run --locked --workspace --all-features --exclude berth-integration
+  # The same packages as in `make test`, so that nothing is built twice.
+  cargo nextest run --locked --workspace --all-features -E 'not package(berth-integration)'
 else
   cargo test --locked --workspace --all-features --exclude berth-integration
 fi
