@@ -167,23 +167,20 @@ impl Drop for Berthd {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub code: i32,
-    /// The last value that it printed.
+    /// The last document on stdout.
     pub value: Value,
+    /// The refusal, from stderr; null when there is none.
+    pub refused: Value,
     /// All that it printed.
     pub text: String,
 }
 
 impl Answer {
     fn read(code: i32, stdout: &[u8], stderr: &[u8]) -> Self {
-        let last = |bytes: &[u8]| {
-            serde_json::Deserializer::from_slice(bytes)
-                .into_iter::<Value>()
-                .map_while(Result::ok)
-                .last()
-        };
         Self {
             code,
-            value: last(stdout).or_else(|| last(stderr)).unwrap_or_default(),
+            value: last(stdout),
+            refused: last(stderr),
             text: format!(
                 "exit {code}\n{}{}",
                 String::from_utf8_lossy(stdout),
@@ -207,10 +204,16 @@ impl Answer {
 
     /// The refusal's code; empty when there is none.
     pub fn refusal(&self) -> &str {
-        let places = ["/code", "/refusal/code", "/failure/code", "/error/code"];
-        places
-            .iter()
-            .find_map(|place| self.value.pointer(place)?.as_str())
-            .unwrap_or_default()
+        self.refused["code"].as_str().unwrap_or_default()
     }
+}
+
+fn last(bytes: &[u8]) -> Value {
+    let begin = bytes.iter().position(|b| b"{[".contains(b));
+    let documents = &bytes[begin.unwrap_or(bytes.len())..];
+    serde_json::Deserializer::from_slice(documents)
+        .into_iter::<Value>()
+        .map_while(Result::ok)
+        .last()
+        .unwrap_or_default()
 }

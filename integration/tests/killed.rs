@@ -107,7 +107,7 @@ fn a_rollback_by_hand_that_is_cut_off_leaves_what_runs() {
         machine.berthd.start_holding(&[phase]).unwrap();
         let back = machine
             .berthd
-            .begin(["rollback", "--yes", "--confirm", "1.2.0"])
+            .begin(["rollback", "--confirm", "1.2.0"])
             .unwrap();
         machine.wait_phase(phase).unwrap();
         machine.berthd.kill().unwrap();

@@ -68,7 +68,7 @@ fn a_docker_that_is_killed_in_an_update_ends_old_or_new() {
         assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
         if version == "1.4.0" {
             machine
-                .berth(["rollback", "--yes", "--confirm", "1.2.0"])
+                .berth(["rollback", "--confirm", "1.2.0"])
                 .good()
                 .unwrap();
             machine.wait_healthy("1.2.0").unwrap();

@@ -96,10 +96,7 @@ fn by_hand_it_wants_the_version_typed_and_says_what_is_lost() {
         .put("notes/later.txt", "a kingfisher dives")
         .unwrap();
 
-    for words in [
-        vec!["rollback", "--yes"],
-        vec!["rollback", "--yes", "--confirm", "1.1.0"],
-    ] {
+    for words in [vec!["rollback"], vec!["rollback", "--confirm", "1.1.0"]] {
         let answer = machine.berth(words);
         assert_eq!(answer.refusal(), "confirmation-wanted", "{}", answer.text);
         assert!(answer.text.contains("lost"), "{}", answer.text);
@@ -108,7 +105,7 @@ fn by_hand_it_wants_the_version_typed_and_says_what_is_lost() {
     assert_eq!(machine.client.version().unwrap().0, "1.4.0");
 
     machine
-        .berth(["rollback", "--yes", "--confirm", "1.2.0"])
+        .berth(["rollback", "--confirm", "1.2.0"])
         .good()
         .unwrap();
     machine.wait_healthy("1.2.0").unwrap();

@@ -95,7 +95,7 @@ fn a_new_shape_renamed_removed_and_new_parts() {
         .put("notes/later.txt", "a kingfisher dives")
         .unwrap();
     machine
-        .berth(["rollback", "--confirm", "1.4.0", "--yes"])
+        .berth(["rollback", "--confirm", "1.4.0"])
         .good()
         .unwrap();
     machine.wait_healthy("1.4.0").unwrap();

@@ -104,9 +104,7 @@ fn imports(table: &mut Table) -> Result<()> {
         machine.update("1.1.0").good()?;
         berth[1].push(fetch_time(&machine, 0)?);
         peak = peak.max(memory(pid, "VmHWM")?);
-        machine
-            .berth(["rollback", "--yes", "--confirm", "1.0.0"])
-            .good()?;
+        machine.berth(["rollback", "--confirm", "1.0.0"]).good()?;
         machine.update("1.1.0").good()?;
         berth[2].push(fetch_time(&machine, 0)?);
     }
