@@ -11,8 +11,8 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/berth-bench.XXXXXX")
 cleanup() {
   local status=$? engine
   trap - EXIT INT TERM
-  for engine in "$work"/engines/* "$work"/own/*; do
-    [ -d "$engine" ] && { "$root/scripts/engine.sh" stop "$engine" --purge || true; }
+  find "$work" -maxdepth 4 -name engine.env 2>/dev/null | while read -r engine; do
+    "$root/scripts/engine.sh" stop "$(dirname "$engine")" --purge || true
   done
   rm -rf "$work"
   exit "$status"

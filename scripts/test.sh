@@ -10,14 +10,11 @@ cd "$root"
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/berth-test.XXXXXX")
 cleanup() {
-  local status=$? pid engine
+  local status=$? engine
   trap - EXIT INT TERM
   # Each berthd of a test dies with its test; engines are the tests' common ground.
-  for pid in "$work"/*.pid; do
-    [ -e "$pid" ] && kill -9 "$(cat "$pid")" 2>/dev/null
-  done
-  for engine in "$work"/engines/* "$work"/own/*; do
-    [ -d "$engine" ] && { "$root/scripts/engine.sh" stop "$engine" --purge || true; }
+  find "$work" -maxdepth 4 -name engine.env 2>/dev/null | while read -r engine; do
+    "$root/scripts/engine.sh" stop "$(dirname "$engine")" --purge || true
   done
   grep -oE " $work/[^ ]+" /proc/self/mountinfo | sort -r | while read -r mount; do umount -l "$mount" || true; done
   rm -rf "$work"
