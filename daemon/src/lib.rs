@@ -1,12 +1,14 @@
 //! What runs at the customer: `berthd`, the service, and `berth`, its command line.
 
 pub mod api;
+pub mod appliance;
 pub mod cli;
 pub mod engine;
 pub mod host;
 pub mod http;
 pub mod life;
 pub mod logging;
+pub mod preflight;
 pub mod release;
 pub mod store;
 pub mod update;

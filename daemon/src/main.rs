@@ -1,10 +1,17 @@
 //! `berthd`, the service.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use berth_daemon::logging;
+use berth_daemon::appliance::Appliance;
+use berth_daemon::engine::docker::Docker;
+use berth_daemon::host::Linux;
+use berth_daemon::http::Sockets;
+use berth_daemon::release::offer;
+use berth_daemon::store::Store;
+use berth_daemon::{life, logging};
+use berth_format::bundle::RootFile;
 use clap::Parser;
 
 /// Keeps a vendor's product on this machine: installs, updates, rolls back, watches.
@@ -72,7 +79,44 @@ fn run(args: &Args) -> anyhow::Result<()> {
     result
 }
 
-#[expect(clippy::unused_async, reason = "the appliance is wired here")]
 async fn serve(args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("not wired: {args:?}")
+    let store = Store::open(&args.state_dir).context("the state cannot be opened")?;
+    if let Some(path) = &args.root_file {
+        trust_package(&store, path)?;
+    }
+    let sockets = Sockets::bind(&args.socket)?;
+    let appliance = Appliance::open(store, Docker::new(&args.docker), Linux);
+    let work = {
+        let appliance = appliance.clone();
+        async move |mut stopped: tokio::sync::watch::Receiver<bool>| {
+            if let Err(refusal) = appliance.recover().await {
+                log::error!("{refusal}");
+            }
+            tokio::select! {
+                () = appliance.supervise() => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        }
+    };
+    Ok(life::live(sockets, appliance, work).await?)
+}
+
+/// Trusts the root that a package laid down, unless a root is trusted already.
+fn trust_package(store: &Store, path: &Path) -> anyhow::Result<()> {
+    let trust = store.trust()?;
+    if trust.fingerprint.is_some() || trust.root.is_some() {
+        return Ok(());
+    }
+    let mut signature = path.as_os_str().to_owned();
+    signature.push(".minisig");
+    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    let file = RootFile {
+        version: 1,
+        bytes: read(path)?,
+        signatures: vec![read(Path::new(&signature))?],
+    };
+    let trust = offer::pin(&file)?;
+    store.set_trust(&trust)?;
+    log::info!("trusts the root of the package: {}", path.display());
+    Ok(())
 }

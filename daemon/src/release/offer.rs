@@ -97,19 +97,21 @@ fn believe(head: &Head, trust: &Trust) -> Result<(Root, Option<Trust>), Refusal>
             offered.map_or_else(|| "none".to_owned(), |o| o.to_string()),
         ));
     };
-    let root = confirmed(file)?;
-    let text = String::from_utf8(file.bytes.clone()).map_err(crate::api::internal)?;
-    Ok((
-        root,
-        Some(Trust {
-            fingerprint: Some(fingerprint),
-            root: Some(text),
-        }),
-    ))
+    Ok((confirmed(file)?, Some(pin(file)?)))
 }
 
-/// A first root whose digest was confirmed; it must still sign itself.
-pub fn confirmed(file: &RootFile) -> Result<Root, Refusal> {
+/// What to keep when a root is trusted: confirmed by its fingerprint, or laid down by a package.
+pub fn pin(file: &RootFile) -> Result<Trust, Refusal> {
+    confirmed(file)?;
+    let text = String::from_utf8(file.bytes.clone()).map_err(crate::api::internal)?;
+    Ok(Trust {
+        fingerprint: Some(Digest::of(&file.bytes)),
+        root: Some(text),
+    })
+}
+
+/// A first root must sign itself, whoever confirmed it.
+fn confirmed(file: &RootFile) -> Result<Root, Refusal> {
     let root = Root::parse(&file.bytes).map_err(|e| root_refusal(&e))?;
     let subject = Subject::Root {
         product: &root.product,

@@ -13,10 +13,12 @@ pub mod gate;
 #[cfg(feature = "crash-points")]
 mod hold;
 pub mod plan;
+pub mod planner;
 pub mod policy;
 pub mod resolve;
 mod steps;
 pub mod transition;
 
 pub use plan::Plan;
+pub use steps::{has_doors, is_fetched, prepare_container, stop_grace};
 pub use transition::{Event, Phase, Step, Undo};

@@ -20,7 +20,8 @@ pub async fn run<E: Engine, H: Host>(
         .engine(|e| async move { e.containers(product).await })
         .await?;
     let mine: Vec<_> = all.iter().filter(|c| !scene.keeps(&c.name)).collect();
-    disarm(ctx, mine.iter().map(|c| c.name.as_str())).await?;
+    let names: Vec<String> = mine.iter().map(|c| c.name.clone()).collect();
+    disarm(ctx, &names).await?;
     let stop = |container: &&crate::engine::Container| {
         let (name, grace) = (
             container.name.clone(),

@@ -21,6 +21,9 @@ mod start;
 mod stop;
 
 pub use commit::installed;
+pub use fetch::is_fetched;
+pub use prepare::container as prepare_container;
+pub use stop::{grace as stop_grace, has_doors};
 
 /// Does a step.
 pub async fn forward<E: Engine, H: Host>(

@@ -26,7 +26,11 @@ pub async fn run<E: Engine, H: Host>(
         return Ok("nothing runs yet".into());
     };
     let stops: Vec<(&Name, &str)> = scene.hop.stops().collect();
-    disarm(ctx, stops.iter().map(|(_, container)| *container)).await?;
+    let going: Vec<String> = stops
+        .iter()
+        .map(|(_, container)| (*container).to_owned())
+        .collect();
+    disarm(ctx, &going).await?;
 
     let doors = installed.networks.get(DOORS).map(|n| n.name.as_str());
     let mut done = BTreeSet::new();
@@ -60,11 +64,12 @@ pub async fn run<E: Engine, H: Host>(
 }
 
 /// Takes the restart policy from containers, and makes that durable.
-pub async fn disarm<'a, E: Engine, H: Host>(
+pub async fn disarm<E: Engine, H: Host>(
     ctx: &Context<E, H>,
-    containers: impl IntoIterator<Item = &'a str>,
+    containers: &[String],
 ) -> Result<(), StepError> {
     for container in containers {
+        let container = container.as_str();
         let result = ctx
             .engine(|e| async move { e.set_restart(container, Restart::No).await })
             .await;

@@ -1,0 +1,232 @@
+//! [`Api`], answered.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use berth_format::root::Root;
+use berth_format::{Code, Digest, Name, Refusal};
+use futures_util::StreamExt;
+use semver::Version;
+use tokio::sync::{broadcast, mpsc};
+
+use super::{Appliance, bundle_info, release_info, status};
+use crate::api::{
+    Api, ApplyRequest, BundleForm, BundleInfo, ConfigValue, LogLine, Notice, PlanAnswer,
+    PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary, Status, TrustInfo, internal,
+};
+use crate::engine::Engine;
+use crate::engine::docker::{Docker, LogStream};
+use crate::host::Host;
+use crate::store::Trust;
+
+/// The most lines of a journal in one answer.
+const ENTRIES: u32 = 10_000;
+
+impl<H: Host> Api for Appliance<Docker, H> {
+    async fn status(&self) -> Result<Status> {
+        self.answer_status().await
+    }
+
+    fn trust_info(&self) -> Result<TrustInfo> {
+        let trust = self.0.store.trust().map_err(internal)?;
+        let root = trust
+            .root
+            .as_deref()
+            .and_then(|text| Root::parse(text.as_bytes()).ok());
+        Ok(TrustInfo {
+            fingerprint: trust.fingerprint,
+            product: root.as_ref().map(|r| r.product.clone()),
+            expires: root.map(|r| r.expires),
+        })
+    }
+
+    fn trust(&self, fingerprint: Digest, replace: bool) -> Result<TrustInfo> {
+        let trust = self.0.store.trust().map_err(internal)?;
+        match trust.fingerprint {
+            Some(pinned) if pinned == fingerprint => {}
+            Some(pinned) if !replace => {
+                let summary = "another root is trusted already";
+                return Err(Refusal::new(Code::TrustFingerprint, summary)
+                    .because(pinned.to_string(), fingerprint.to_string())
+                    .next("If the vendor changed, say --replace."));
+            }
+            _ => {
+                let trust = Trust {
+                    fingerprint: Some(fingerprint),
+                    root: None,
+                };
+                self.0.store.set_trust(&trust).map_err(internal)?;
+            }
+        }
+        self.trust_info()
+    }
+
+    async fn open_bundle(&self, file: File) -> Result<BundleInfo> {
+        let appliance = self.clone();
+        let accept = move || {
+            let (id, offer) = appliance.accept(file)?;
+            bundle_info(&appliance.0.store, id, &offer)
+        };
+        tokio::task::spawn_blocking(accept)
+            .await
+            .map_err(internal)?
+    }
+
+    async fn verify_bundle(
+        &self,
+        file: File,
+        progress: mpsc::Sender<(u64, u64)>,
+    ) -> Result<BundleInfo> {
+        let appliance = self.clone();
+        let verify = move || appliance.verify(file, &progress);
+        tokio::task::spawn_blocking(verify)
+            .await
+            .map_err(internal)?
+    }
+
+    fn releases(&self) -> Result<Vec<ReleaseInfo>> {
+        let held = self.0.store.releases().map_err(internal)?;
+        Ok(held
+            .iter()
+            .map(|h| release_info(&h.release, h.digest, Some(h)))
+            .collect())
+    }
+
+    async fn plan(&self, request: PlanRequest) -> Result<PlanAnswer> {
+        self.answer_plan(&request).await
+    }
+
+    async fn apply(&self, request: ApplyRequest) -> Result<RunSummary> {
+        let appliance = self.clone();
+        // Its own task: once begun it does not depend on who asked.
+        tokio::spawn(async move { appliance.begin(request).await })
+            .await
+            .map_err(internal)?
+    }
+
+    async fn resume(&self) -> Result<RunSummary> {
+        self.take_up().await
+    }
+
+    fn history(&self, limit: u32) -> Result<Vec<RunSummary>> {
+        Ok(self
+            .0
+            .store
+            .history(limit)
+            .map_err(internal)?
+            .iter()
+            .map(status::summary)
+            .collect())
+    }
+
+    fn run(&self, id: i64) -> Result<RunDetail> {
+        let Some(run) = self.0.store.run(id).map_err(internal)? else {
+            return Err(Refusal::new(
+                Code::NotFound,
+                format!("there is no update {id}"),
+            ));
+        };
+        let entries = self.0.store.entries(id, 0, ENTRIES).map_err(internal)?;
+        Ok(RunDetail {
+            run: status::summary(&run),
+            plan: run.plan,
+            entries,
+        })
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.0.notices.subscribe()
+    }
+
+    fn config(&self) -> Result<Vec<ConfigValue>> {
+        self.answer_config()
+    }
+
+    fn set_config(&self, values: BTreeMap<String, Option<String>>) -> Result<Vec<ConfigValue>> {
+        self.answer_set_config(values)
+    }
+
+    async fn logs(
+        &self,
+        service: &Name,
+        tail: usize,
+        follow: bool,
+    ) -> Result<mpsc::Receiver<LogLine>> {
+        let installed = self.0.store.installed().map_err(internal)?;
+        let Some(placed) = installed.and_then(|mut i| i.services.remove(service)) else {
+            return Err(Refusal::new(
+                Code::NotFound,
+                format!("there is no service {service}"),
+            ));
+        };
+        let gone = |error: crate::engine::EngineError| {
+            Refusal::new(Code::EngineRefused, "the log cannot be read").found(error.to_string())
+        };
+        let (sender, receiver) = mpsc::channel(256);
+        let service = service.clone();
+        if !follow {
+            let lines = self
+                .0
+                .engine
+                .tail(&placed.container, tail)
+                .await
+                .map_err(gone)?;
+            tokio::spawn(async move {
+                for line in lines {
+                    let (service, stream) = (service.clone(), "stdout".to_owned());
+                    if sender
+                        .send(LogLine {
+                            service,
+                            stream,
+                            at: None,
+                            line,
+                        })
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
+                }
+            });
+            return Ok(receiver);
+        }
+        let lines = self
+            .0
+            .engine
+            .logs_follow(&placed.container, tail)
+            .map_err(gone)?;
+        tokio::spawn(async move {
+            let mut lines = std::pin::pin!(lines);
+            while let Some(Ok(line)) = lines.next().await {
+                let stream = match line.stream {
+                    LogStream::Stdout => "stdout",
+                    LogStream::Stderr => "stderr",
+                };
+                let (service, stream) = (service.clone(), stream.to_owned());
+                let line = LogLine {
+                    service,
+                    stream,
+                    at: line.at,
+                    line: line.text,
+                };
+                if sender.send(line).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    fn bundle_form(&self, id: u64, version: Option<&Version>) -> Result<BundleForm> {
+        self.answer_form(id, version)
+    }
+}
+
+impl<H: Host> Appliance<Docker, H> {
+    fn verify(&self, file: File, progress: &mpsc::Sender<(u64, u64)>) -> Result<BundleInfo> {
+        let (id, offer) = self.accept(file)?;
+        // An error only says that the client went away.
+        progress.blocking_send((offer.size, offer.size)).ok();
+        bundle_info(&self.0.store, id, &offer)
+    }
+}

@@ -1,0 +1,356 @@
+//! The appliance: answers every question of [`crate::api::Api`], one update at a time.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use berth_format::image::Platform;
+use berth_format::{Code, Digest, Refusal, Release};
+use tokio::sync::{OwnedMutexGuard, broadcast};
+
+use crate::api::{
+    ApplyRequest, BundleInfo, Check, Notice, PlanAnswer, PlanRequest, ReleaseInfo, Result,
+    RunSummary, internal,
+};
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::preflight;
+use crate::release::offer::{self, Offer};
+use crate::store::{Run, Store, StoredRelease};
+use crate::update::context::{Bring, Context, Scene};
+use crate::update::plan::PlanKind;
+use crate::update::planner::{self, Available, Planned, Wanted};
+use crate::update::resolve::Place;
+use crate::update::{Phase, driver};
+
+mod answers;
+mod bring;
+mod config;
+mod status;
+mod supervise;
+
+/// How many bundles may be open at once; the oldest is forgotten.
+const OFFERS: usize = 8;
+
+/// Lines that a slow listener may fall behind.
+const NOTICES: usize = 1024;
+
+/// One product on one machine. Cheap to clone.
+pub struct Appliance<E, H>(Arc<Inner<E, H>>);
+
+impl<E, H> Clone for Appliance<E, H> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<E, H> {
+    engine: E,
+    host: H,
+    store: Store,
+    notices: broadcast::Sender<Notice>,
+    offers: Mutex<BTreeMap<u64, Arc<Offer>>>,
+    next_offer: AtomicU64,
+    /// Held by whoever changes the stack: a run, or the supervisor for a moment.
+    busy: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<E: Engine, H: Host> Appliance<E, H> {
+    /// An appliance over its state.
+    pub fn open(store: Store, engine: E, host: H) -> Self {
+        Self(Arc::new(Inner {
+            engine,
+            host,
+            store,
+            notices: broadcast::Sender::new(NOTICES),
+            offers: Mutex::new(BTreeMap::new()),
+            next_offer: AtomicU64::new(1),
+            busy: Arc::new(tokio::sync::Mutex::new(())),
+        }))
+    }
+
+    /// Takes up what was cut off. Returns when it is decided what to do, not when it is done.
+    pub async fn recover(&self) -> Result<()> {
+        let Some(mut run) = self.0.store.current().map_err(internal)? else {
+            return Ok(());
+        };
+        let guard = Arc::clone(&self.0.busy).lock_owned().await;
+        let ctx = self.context_patiently().await;
+        driver::recover(&ctx, &mut run).map_err(internal)?;
+        if let Phase::Halted(_) = run.phase {
+            log::error!("a rollback could not finish; nothing is started: `berth status`");
+            return Ok(());
+        }
+        Self::spawn(ctx, run, guard);
+        Ok(())
+    }
+
+    fn spawn(ctx: Context<E, H>, mut run: Run, guard: OwnedMutexGuard<()>) {
+        // Its own task: a client that goes away cancels nothing.
+        tokio::spawn(async move {
+            if let Err(error) = driver::drive(&ctx, &mut run).await {
+                log::error!("the journal cannot be written, nothing more is done: {error}");
+            }
+            drop(guard);
+            ctx.tell(Notice::Ended(status::summary(&run)));
+            log::info!("run {} ended in {}", run.id, run.phase);
+        });
+    }
+
+    async fn place(&self) -> Result<Place> {
+        let info = self.0.engine.info().await.map_err(|error| {
+            Refusal::new(Code::EngineGone, "Docker does not answer").found(error.to_string())
+        })?;
+        let platform = Platform::linux(&info.architecture);
+        Ok(Place {
+            platform,
+            mounts: self.0.store.mounts_dir(),
+        })
+    }
+
+    fn context(&self, place: Place, bring: Option<Bring>) -> Context<E, H> {
+        Context {
+            engine: self.0.engine.clone(),
+            host: self.0.host.clone(),
+            store: self.0.store.clone(),
+            place,
+            notices: self.0.notices.clone(),
+            bring,
+        }
+    }
+
+    /// At a boot Docker may come later than Berth.
+    async fn context_patiently(&self) -> Context<E, H> {
+        loop {
+            match self.place().await {
+                Ok(place) => return self.context(place, None),
+                Err(refusal) => {
+                    log::warn!("waiting for Docker: {refusal}");
+                    self.0.host.sleep(std::time::Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    fn offer(&self, id: u64) -> Result<Arc<Offer>> {
+        let offers = self.0.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        offers.get(&id).cloned().ok_or_else(|| {
+            Refusal::new(Code::NotFound, "this bundle is not open any more")
+                .next("Hand the bundle over again.")
+        })
+    }
+
+    fn accept(&self, file: File) -> Result<(u64, Arc<Offer>)> {
+        let trust = self.0.store.trust().map_err(internal)?;
+        let offer = Arc::new(offer::read(file, &trust, self.0.host.now())?);
+        let mut offers = self.0.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = self.0.next_offer.fetch_add(1, Ordering::Relaxed);
+        offers.insert(id, Arc::clone(&offer));
+        while offers.len() > OFFERS {
+            offers.pop_first();
+        }
+        Ok((id, offer))
+    }
+
+    fn planned(
+        &self,
+        request: &PlanRequest,
+        place: &Place,
+    ) -> Result<(Planned, Option<Arc<Offer>>)> {
+        let offer = request.bundle.map(|id| self.offer(id)).transpose()?;
+        let offered: Vec<Available> = offer
+            .iter()
+            .flat_map(|o| &o.releases)
+            .map(|(release, bytes)| (release.clone(), Digest::of(bytes)))
+            .collect();
+        let wanted = Wanted {
+            kind: request.kind,
+            to: request.to.as_ref(),
+            retry_quarantined: request.retry_quarantined,
+            offered: &offered,
+        };
+        Ok((planner::make(&self.0.store, place, &wanted)?, offer))
+    }
+
+    async fn checks(&self, ctx: &Context<E, H>, planned: &Planned) -> Result<Vec<Check>> {
+        let installed = self.0.store.installed().map_err(internal)?;
+        let old = match installed {
+            Some(installed) => {
+                let stored = self.0.store.release(&installed.version).map_err(internal)?;
+                stored.map(|stored| (stored.release, installed))
+            }
+            None => None,
+        };
+        let last = planned.plan.hops.last().zip(planned.releases.last());
+        let scene = last.map(|(hop, release)| Scene {
+            hop: hop.clone(),
+            values: planned.values.clone(),
+            new: release.clone(),
+            old,
+            place: ctx.place.clone(),
+        });
+        Ok(preflight::run(ctx, &planned.plan, &planned.releases, scene.as_ref()).await)
+    }
+
+    async fn answer_plan(&self, request: &PlanRequest) -> Result<PlanAnswer> {
+        let place = self.place().await?;
+        let (planned, _) = self.planned(request, &place)?;
+        let ctx = self.context(place, None);
+        let checks = self.checks(&ctx, &planned).await?;
+        Ok(PlanAnswer {
+            digest: planned.plan.digest(),
+            plan: planned.plan,
+            checks,
+        })
+    }
+
+    async fn begin(&self, request: ApplyRequest) -> Result<RunSummary> {
+        let busy = || Refusal::new(Code::Busy, "another update or rollback is under way");
+        if self.0.store.current().map_err(internal)?.is_some() {
+            return Err(busy());
+        }
+        // The supervisor holds it for a moment only.
+        let patience = std::time::Duration::from_secs(30);
+        let guard = tokio::time::timeout(patience, Arc::clone(&self.0.busy).lock_owned())
+            .await
+            .map_err(|_| busy())?;
+        if self.0.store.current().map_err(internal)?.is_some() {
+            return Err(busy());
+        }
+        let place = self.place().await?;
+        let (planned, offer) = self.planned(&request.plan, &place)?;
+        agreed(&request, &planned)?;
+        let ctx = self.context(place, None);
+        if let Some(refusal) = preflight::verdict(&self.checks(&ctx, &planned).await?) {
+            return Err(refusal);
+        }
+        self.keep(&request, &planned, offer.as_deref())?;
+        let phase = crate::update::transition::next(Phase::Idle, crate::update::Event::Begun)
+            .map_err(internal)?;
+        let at = self.0.host.now();
+        let run = self
+            .0
+            .store
+            .begin(&planned.plan, &planned.values, phase, at)
+            .map_err(internal)?;
+        let bring = offer.map(|offer| self.bring(offer, run.id));
+        let summary = status::summary(&run);
+        Self::spawn(Context { bring, ..ctx }, run, guard);
+        Ok(summary)
+    }
+
+    /// Keeps the verified releases of a plan, and whom they made this appliance trust.
+    fn keep(&self, request: &ApplyRequest, planned: &Planned, offer: Option<&Offer>) -> Result<()> {
+        let store = &self.0.store;
+        if let Some(offer) = offer {
+            if let Some(trust) = &offer.trust {
+                store.set_trust(trust).map_err(internal)?;
+            }
+            for (release, bytes) in &offer.releases {
+                if planned
+                    .releases
+                    .iter()
+                    .any(|r| r.version == release.version)
+                {
+                    store.put_release(release, bytes).map_err(internal)?;
+                }
+            }
+        }
+        if request.plan.retry_quarantined {
+            for release in &planned.releases {
+                store.set_failed(&release.version, None).map_err(internal)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_up(&self) -> Result<RunSummary> {
+        let halted = self.0.store.current().map_err(internal)?;
+        let Some(mut run) = halted.filter(|run| matches!(run.phase, Phase::Halted(_))) else {
+            return Err(Refusal::new(Code::NoWayBack, "no rollback stands still"));
+        };
+        let Ok(guard) = Arc::clone(&self.0.busy).try_lock_owned() else {
+            return Err(Refusal::new(
+                Code::Busy,
+                "another update or rollback is under way",
+            ));
+        };
+        let ctx = self.context(self.place().await?, None);
+        driver::resume(&ctx, &mut run).map_err(internal)?;
+        let summary = status::summary(&run);
+        Self::spawn(ctx, run, guard);
+        Ok(summary)
+    }
+}
+
+/// What only the admin can say.
+fn agreed(request: &ApplyRequest, planned: &Planned) -> Result<()> {
+    let plan = &planned.plan;
+    if let Some(expected) = request.digest {
+        let found = plan.digest();
+        if expected != found {
+            return Err(Refusal::new(Code::PlanMoved, "the plan no longer fits")
+                .because(expected.to_string(), found.to_string()));
+        }
+    }
+    if !plan.grants.is_empty() && !request.accept_grants {
+        let list: Vec<String> = plan
+            .grants
+            .iter()
+            .map(|g| {
+                format!("{}: {:?} {}", g.service, g.kind, g.detail)
+                    .trim_end()
+                    .to_owned()
+            })
+            .collect();
+        let summary = "the release asks for more than a container, and nobody has agreed";
+        return Err(Refusal::new(Code::GrantsNotAccepted, summary).found(list.join("; ")));
+    }
+    if plan.kind == PlanKind::Rollback && request.confirm.as_deref() != Some(&plan.to.to_string()) {
+        let found = request
+            .confirm
+            .clone()
+            .unwrap_or_else(|| "nothing".to_owned());
+        return Err(
+            Refusal::new(Code::ConfirmationWanted, plan.warnings.join(" "))
+                .because(format!("the version typed: {}", plan.to), found)
+                .next(format!(
+                    "If that is what you want: `berth rollback --confirm {}`.",
+                    plan.to
+                )),
+        );
+    }
+    Ok(())
+}
+
+fn bundle_info(store: &Store, id: u64, offer: &Offer) -> Result<BundleInfo> {
+    let releases = offer
+        .releases
+        .iter()
+        .map(|(release, bytes)| {
+            let digest = Digest::of(bytes);
+            let held = store.release(&release.version).map_err(internal)?;
+            let held = held.filter(|held| held.digest == digest);
+            Ok(release_info(release, digest, held.as_ref()))
+        })
+        .collect::<Result<_>>()?;
+    Ok(BundleInfo {
+        id,
+        product: offer.product.clone(),
+        releases,
+        size: offer.size,
+    })
+}
+
+fn release_info(release: &Release, digest: Digest, held: Option<&StoredRelease>) -> ReleaseInfo {
+    ReleaseInfo {
+        version: release.version.clone(),
+        title: release.title.clone(),
+        digest,
+        notes: release.notes.clone(),
+        stop: release.upgrade.stop,
+        fetched: held.is_some_and(|h| h.fetched),
+        failed: held.and_then(|h| h.failed.clone()),
+    }
+}

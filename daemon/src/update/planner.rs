@@ -1,0 +1,415 @@
+//! Makes a plan: reads what is installed and what is here, and asks [`super::policy`].
+
+use std::collections::BTreeMap;
+
+use berth_format::config::{self, FieldKind};
+use berth_format::release::Grant;
+use berth_format::{Code, Digest, Refusal, Release};
+use semver::Version;
+
+use super::plan::{Plan, PlanKind};
+use super::policy::{self, Current, Target, Way};
+use super::resolve::{Place, ResolveError};
+use crate::api::internal;
+use crate::preflight::uncovered_host_paths;
+use crate::store::{Installed, Previous, Store};
+
+/// A release that can be gone to, with the digest of its signed bytes.
+pub type Available = (Release, Digest);
+
+/// What to plan for.
+pub struct Wanted<'a> {
+    pub kind: PlanKind,
+    pub to: Option<&'a Version>,
+    pub retry_quarantined: bool,
+    /// From a bundle; none: what the store has.
+    pub offered: &'a [Available],
+}
+
+/// A plan with what it was made from.
+pub struct Planned {
+    pub plan: Plan,
+    /// Of its hops, in order.
+    pub releases: Vec<Release>,
+    pub values: BTreeMap<String, String>,
+}
+
+/// Makes the plan.
+pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned, Refusal> {
+    let installed = store.installed().map_err(internal)?;
+    let current = match &installed {
+        Some(installed) => Some(stored(store, &installed.version)?),
+        None => None,
+    };
+    match (wanted.kind, &installed) {
+        (PlanKind::Install, Some(installed)) => {
+            return Err(Refusal::new(
+                Code::AlreadyInstalled,
+                format!("{} {} is installed", installed.product, installed.version),
+            )
+            .next("Use `berth update`."));
+        }
+        (PlanKind::Update | PlanKind::Rollback | PlanKind::Reconfigure, None) => {
+            return Err(Refusal::new(Code::NotInstalled, "no product is installed"));
+        }
+        _ => {}
+    }
+    if let (Some(installed), Some((offered, _))) = (&installed, wanted.offered.first())
+        && offered.product != installed.product
+    {
+        return Err(
+            Refusal::new(Code::WrongProduct, "the bundle is for another product")
+                .because(installed.product.to_string(), offered.product.to_string()),
+        );
+    }
+    let (way, releases) = match wanted.kind {
+        PlanKind::Rollback => back(store, installed.as_ref())?,
+        PlanKind::Reconfigure => (Way::Reconfigure, current.iter().cloned().collect()),
+        PlanKind::Install | PlanKind::Update => {
+            (Way::Forward, forward(store, installed.as_ref(), wanted)?)
+        }
+    };
+    let Some((last, _)) = releases.last() else {
+        return Err(Refusal::new(Code::NotFound, "there is no release to go to"));
+    };
+    let values = match (&way, installed.as_ref().and_then(|i| i.previous.as_ref())) {
+        (Way::Back(_), Some(previous)) => previous.values.clone(),
+        _ => values(store, releases.iter().map(|(r, _)| r))?,
+    };
+    let hops = hops(
+        installed.as_ref(),
+        current.as_ref(),
+        &releases,
+        way,
+        &values,
+        place,
+    )?;
+    let held = store.releases().map_err(internal)?;
+    let known = held.iter().filter(|s| s.fetched).map(|s| &s.release);
+    let needed = releases
+        .iter()
+        .filter(|(r, digest)| {
+            !held
+                .iter()
+                .any(|s| s.fetched && s.digest == *digest && s.release.version == r.version)
+        })
+        .map(|(r, _)| r);
+    let plan = Plan {
+        product: last.product.clone(),
+        title: last.title.clone(),
+        kind: wanted.kind,
+        from: installed.as_ref().map(|i| i.version.clone()),
+        to: last.version.clone(),
+        grants: new_grants(current.as_ref().map(|(r, _)| r), &releases),
+        fetch_bytes: policy::fetch_bytes(needed, known, place),
+        warnings: warnings(
+            installed.as_ref(),
+            current.as_ref().map(|(r, _)| r),
+            &releases,
+            &hops,
+            way,
+        ),
+        hops,
+    };
+    Ok(Planned {
+        plan,
+        releases: releases.into_iter().map(|(r, _)| r).collect(),
+        values,
+    })
+}
+
+/// Every value of the forms of `releases`: what the admin set, what was generated once, defaults.
+///
+/// Secrets that are to be generated are generated and kept here, so that a plan made twice is the
+/// same plan.
+pub fn values<'a>(
+    store: &Store,
+    releases: impl IntoIterator<Item = &'a Release>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut given = store.config().map_err(internal)?;
+    let (mut all, mut problems) = (BTreeMap::new(), Vec::new());
+    for release in releases {
+        let mut generated = BTreeMap::new();
+        for field in &release.config {
+            let name = field.name.to_string();
+            if field.kind == FieldKind::Secret
+                && let Some(length) = field.generate
+                && !given.contains_key(&name)
+            {
+                let secret = secret(length).map_err(internal)?;
+                given.insert(name.clone(), secret.clone());
+                generated.insert(name, Some(secret));
+            }
+        }
+        if !generated.is_empty() {
+            store.set_config(&generated).map_err(internal)?;
+        }
+        match config::resolve(&release.config, &given) {
+            Ok(values) => all.extend(values),
+            Err(errors) => problems.extend(errors),
+        }
+    }
+    problems.dedup();
+    let Some(first) = problems.first() else {
+        return Ok(all);
+    };
+    let code = if first.found == "none" {
+        Code::ConfigMissing
+    } else {
+        Code::ConfigInvalid
+    };
+    let found = problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
+    let names = problems
+        .iter()
+        .map(|p| format!("{}=…", p.name))
+        .collect::<Vec<_>>()
+        .join(" ");
+    Err(Refusal::new(code, "the config form is not complete")
+        .found(found)
+        .next(format!("Run `berth config set {names}`, or give --set.")))
+}
+
+/// `length` characters of A-Z, a-z and 0-9, each equally likely.
+fn secret(length: u32) -> std::io::Result<String> {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::new();
+    while text.len() < length as usize {
+        let mut bytes = [0_u8; 64];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        // 248 is the largest multiple of 62 in a byte: beyond it the first letters would be likelier.
+        let fair = bytes
+            .iter()
+            .filter(|b| **b < 248)
+            .map(|b| LETTERS[usize::from(*b) % 62]);
+        text.extend(fair.map(char::from).take(length as usize - text.len()));
+    }
+    Ok(text)
+}
+
+fn stored(store: &Store, version: &Version) -> Result<Available, Refusal> {
+    match store.release(version).map_err(internal)? {
+        Some(stored) => Ok((stored.release, stored.digest)),
+        None => Err(internal(format!("release {version} is not in the store"))),
+    }
+}
+
+fn back(store: &Store, installed: Option<&Installed>) -> Result<(Way, Vec<Available>), Refusal> {
+    let previous: Option<&Previous> = installed.and_then(|i| i.previous.as_ref());
+    let Some(previous) = previous else {
+        return Err(Refusal::new(
+            Code::NoWayBack,
+            "there is no version to go back to",
+        ));
+    };
+    Ok((
+        Way::Back(previous.snapshot),
+        vec![stored(store, &previous.version)?],
+    ))
+}
+
+fn forward(
+    store: &Store,
+    installed: Option<&Installed>,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Available>, Refusal> {
+    let mut here: BTreeMap<Version, (Available, Option<String>)> = BTreeMap::new();
+    for stored in store.releases().map_err(internal)? {
+        // What is not in Docker must be offered again.
+        if stored.fetched
+            || wanted
+                .offered
+                .iter()
+                .any(|(_, digest)| *digest == stored.digest)
+        {
+            let version = stored.release.version.clone();
+            here.insert(version, ((stored.release, stored.digest), stored.failed));
+        }
+    }
+    for (release, digest) in wanted.offered {
+        let same = here
+            .get(&release.version)
+            .is_some_and(|((_, d), _)| d == digest);
+        if !same {
+            here.insert(release.version.clone(), ((release.clone(), *digest), None));
+        }
+    }
+    let from = installed.map(|i| &i.version);
+    let usable: Vec<&Release> = here
+        .values()
+        .filter(|(_, failed)| failed.is_none() || wanted.retry_quarantined)
+        .map(|((release, _), _)| release)
+        .collect();
+    let to = match wanted.to {
+        Some(to) => to.clone(),
+        None => newest(from, &usable, &here, wanted)?,
+    };
+    if let Some((_, Some(why))) = here.get(&to)
+        && !wanted.retry_quarantined
+    {
+        return Err(
+            Refusal::new(Code::Quarantined, format!("{to} failed here before")).found(why.clone()),
+        );
+    }
+    let route = policy::route(from, &to, &usable)?;
+    Ok(route
+        .into_iter()
+        .map(|r| here[&r.version].0.clone())
+        .collect())
+}
+
+fn newest(
+    from: Option<&Version>,
+    usable: &[&Release],
+    here: &BTreeMap<Version, (Available, Option<String>)>,
+    wanted: &Wanted<'_>,
+) -> Result<Version, Refusal> {
+    let newer = usable
+        .iter()
+        .map(|r| &r.version)
+        .filter(|v| from.is_none_or(|f| *v > f));
+    // A bundle names its goal: its newest release.
+    let offered = wanted.offered.iter().map(|(r, _)| &r.version).max();
+    match (offered, from) {
+        (Some(offered), Some(from)) if offered < from => {
+            return Err(Refusal::new(
+                Code::Downgrade,
+                "the bundle is older than what is installed",
+            )
+            .because(format!("a version above {from}"), offered.to_string()));
+        }
+        (Some(offered), _) => return Ok(offered.clone()),
+        (None, _) => {}
+    }
+    let reachable = newer
+        .filter(|v| policy::route(from, v, usable).is_ok())
+        .max();
+    if let Some(version) = reachable {
+        return Ok(version.clone());
+    }
+    let failed = here
+        .values()
+        .find(|((r, _), failed)| failed.is_some() && from.is_none_or(|f| r.version > *f));
+    Err(match (failed, from) {
+        (Some(((release, _), Some(why))), _) => Refusal::new(
+            Code::Quarantined,
+            format!("{} failed here before", release.version),
+        )
+        .found(why.clone()),
+        (_, Some(from)) => Refusal::new(
+            Code::AlreadyInstalled,
+            format!("{from} is the newest version that is here"),
+        ),
+        (_, None) => Refusal::new(Code::NotFound, "there is no release here")
+            .next("Run `berth install BUNDLE`."),
+    })
+}
+
+fn hops(
+    installed: Option<&Installed>,
+    current: Option<&Available>,
+    releases: &[Available],
+    way: Way,
+    values: &BTreeMap<String, String>,
+    place: &Place,
+) -> Result<Vec<super::plan::Hop>, Refusal> {
+    let mut hops = Vec::new();
+    let mut before = match (installed, current) {
+        (Some(installed), Some((release, _))) => Some(Current {
+            release,
+            services: installed.services.clone(),
+            networks: installed.networks.clone(),
+        }),
+        _ => None,
+    };
+    let first = installed.map_or(0, |i| i.generation) + 1;
+    for (generation, (release, digest)) in (first..).zip(releases) {
+        let target = Target {
+            release,
+            digest: *digest,
+            values,
+            generation,
+        };
+        let hop = policy::hop(before.as_ref(), target, way, place).map_err(|e| unresolved(&e))?;
+        let (services, networks) = policy::placed(&hop);
+        before = Some(Current {
+            release,
+            services,
+            networks,
+        });
+        hops.push(hop);
+    }
+    Ok(hops)
+}
+
+fn unresolved(error: &ResolveError) -> Refusal {
+    match error {
+        ResolveError::Platform { platform, .. } => Refusal::new(
+            Code::WrongArchitecture,
+            "the release was not made for this machine",
+        )
+        .because(platform.to_string(), error.to_string()),
+        ResolveError::Value {
+            expected, found, ..
+        } => Refusal::new(
+            Code::ConfigInvalid,
+            "a config value does not fit where it is used",
+        )
+        .because(*expected, found.clone()),
+        _ => Refusal::new(
+            Code::ManifestInvalid,
+            "the release cannot be made into containers",
+        )
+        .found(error.to_string()),
+    }
+}
+
+fn new_grants(current: Option<&Release>, releases: &[Available]) -> Vec<Grant> {
+    let mut grants: Vec<Grant> = releases
+        .iter()
+        .flat_map(|(r, _)| &r.grants)
+        .filter(|grant| current.is_none_or(|c| !c.grants.contains(grant)))
+        .cloned()
+        .collect();
+    grants.sort();
+    grants.dedup();
+    grants
+}
+
+fn warnings(
+    installed: Option<&Installed>,
+    current: Option<&Release>,
+    releases: &[Available],
+    hops: &[super::plan::Hop],
+    way: Way,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    if let (Way::Back(snapshot), Some(installed)) = (way, installed) {
+        all.push(match snapshot {
+            Some(_) => format!("Writes since {} will be lost.", installed.committed),
+            None => "The data stays as it is.".to_owned(),
+        });
+    }
+    for (hop, (release, _)) in hops.iter().zip(releases) {
+        if hop.from.is_some() {
+            for migration in hop.migrations.iter().filter(|m| !m.reversible) {
+                all.push(format!(
+                    "Migration {} of {} cannot be undone after the update; a rollback restores the data from before it.",
+                    migration.name, release.version
+                ));
+            }
+        }
+    }
+    if let Some(current) = current {
+        for name in uncovered_host_paths(current) {
+            all.push(format!(
+                "{name} is not covered by a snapshot: a rollback leaves it as it is."
+            ));
+        }
+    }
+    all.dedup();
+    all
+}
