@@ -225,8 +225,12 @@ impl<H: Host> Api for Appliance<Docker, H> {
 impl<H: Host> Appliance<Docker, H> {
     fn verify(&self, file: File, progress: &mpsc::Sender<(u64, u64)>) -> Result<BundleInfo> {
         let (id, offer) = self.accept(file)?;
-        // An error only says that the client went away.
-        progress.blocking_send((offer.size, offer.size)).ok();
+        let mut file = offer.reopen().map_err(internal)?;
+        berth_format::bundle::verify_whole(&mut file, &offer.root, |done, total| {
+            // Progress that nobody takes in time is only progress.
+            progress.try_send((done, total)).ok();
+        })
+        .map_err(|error| error.refusal())?;
         bundle_info(&self.0.store, id, &offer)
     }
 }

@@ -5,15 +5,15 @@
 //! 2. The root is the one that this appliance pinned: by what it keeps, else by the fingerprint
 //!    that the admin confirmed or the package laid down. A bundle never vouches for itself.
 //! 3. The root signs itself; the list is signed by a release key of that root.
-//! 4. Each release is signed by a release key, as that product and version, and is sound.
+//! 4. Each release is signed by a release key, as that product and version, and is sound; the
+//!    list names exactly the blobs that they sign for ([`bundle::open`]).
 
 use std::fs::File;
 
-use berth_format::bundle::{Head, MemberKind, Members, RootFile, read_head};
+use berth_format::bundle::{self, Head, RootFile, read_head};
 use berth_format::root::{Role, Root, RootError};
-use berth_format::signature::{self, Subject};
-use berth_format::{Code, Digest, Product, Refusal, Release, release, validate};
-use semver::Version;
+use berth_format::signature::Subject;
+use berth_format::{Code, Digest, Product, Refusal, Release};
 
 use crate::store::Trust;
 
@@ -41,15 +41,12 @@ pub fn read(mut file: File, trust: &Trust, now: jiff::Timestamp) -> Result<Offer
                 .because(format!("an expiry after {now}"), root.expires.to_string()),
         );
     }
-    let (index, mut members) = head.verify(&root).map_err(|e| e.refusal())?;
-    let releases = releases(&mut file, &mut members, &root)?;
-    let listed: Vec<&Version> = index.releases.iter().collect();
-    if listed != releases.iter().map(|(r, _)| &r.version).collect::<Vec<_>>() {
-        return Err(Refusal::new(
-            Code::BundleMember,
-            "the bundle's releases are not those of its list",
-        ));
-    }
+    let opened = bundle::open(&mut file, &head, &root).map_err(|e| e.refusal())?;
+    let releases = opened
+        .releases()
+        .iter()
+        .map(|r| (r.release.clone(), r.bytes.clone()))
+        .collect();
     Ok(Offer {
         file,
         product: root.product.clone(),
@@ -71,10 +68,7 @@ impl Offer {
 
 fn believe(head: &Head, trust: &Trust) -> Result<(Root, Option<Trust>), Refusal> {
     if let Some(root) = &trust.root {
-        return Ok((
-            Root::parse(root.as_bytes()).map_err(|e| root_refusal(&e))?,
-            None,
-        ));
+        return Ok((Root::parse(root.as_bytes()).map_err(|e| e.refusal())?, None));
     }
     let first = head.roots().iter().find(|root| root.version == 1);
     let offered = first.map(|root| Digest::of(&root.bytes));
@@ -112,115 +106,17 @@ pub fn pin(file: &RootFile) -> Result<Trust, Refusal> {
 
 /// A first root must sign itself, whoever confirmed it.
 fn confirmed(file: &RootFile) -> Result<Root, Refusal> {
-    let root = Root::parse(&file.bytes).map_err(|e| root_refusal(&e))?;
+    let root = Root::parse(&file.bytes).map_err(|e| e.refusal())?;
     let subject = Subject::Root {
         product: &root.product,
         version: 1,
     };
     let signatures: Vec<&[u8]> = file.signatures.iter().map(Vec::as_slice).collect();
     root.verify(Role::Root, &file.bytes, &signatures, &subject)
-        .map_err(|e| root_refusal(&RootError::Signature(e)))?;
+        .map_err(|e| RootError::Signature(e).refusal())?;
     if root.version == 1 {
         Ok(root)
     } else {
         Err(Refusal::new(Code::SignatureMismatch, "not the first root"))
     }
-}
-
-fn root_refusal(error: &RootError) -> Refusal {
-    match error {
-        RootError::Signature(error) => Refusal::new(
-            Code::SignatureInvalid,
-            "the root of trust is not signed by itself",
-        )
-        .found(error.to_string()),
-        other => Refusal::new(Code::ManifestInvalid, "the root of trust cannot be read")
-            .found(other.to_string()),
-    }
-}
-
-fn releases(
-    file: &mut File,
-    members: &mut Members,
-    root: &Root,
-) -> Result<Vec<(Release, Vec<u8>)>, Refusal> {
-    let mut releases: Vec<(Release, Vec<u8>)> = Vec::new();
-    while let Some((member, kind)) = members.next(file).map_err(|e| e.refusal())? {
-        let MemberKind::Release(version) = kind else {
-            break;
-        };
-        let bytes = Members::bytes(file, &member, release::MAX_BYTES).map_err(|e| e.refusal())?;
-        let Some((member, MemberKind::ReleaseSignature(signed))) =
-            members.next(file).map_err(|e| e.refusal())?
-        else {
-            return Err(Refusal::new(
-                Code::SignatureMissing,
-                format!("release {version} is not signed"),
-            ));
-        };
-        let max = signature::MAX_BYTES as u64;
-        let signature = Members::bytes(file, &member, max).map_err(|e| e.refusal())?;
-        if signed != version {
-            return Err(Refusal::new(
-                Code::BundleMember,
-                format!("release {version} is not followed by its signature"),
-            )
-            .found(member.name));
-        }
-        let release = verified(&bytes, &signature, root, &version)?;
-        if releases
-            .last()
-            .is_some_and(|(before, _)| before.version >= release.version)
-        {
-            return Err(Refusal::new(
-                Code::BundleMember,
-                "the releases do not stand in their order",
-            ));
-        }
-        releases.push((release, bytes));
-    }
-    if releases.is_empty() {
-        return Err(Refusal::new(
-            Code::BundleMember,
-            "the bundle holds no release",
-        ));
-    }
-    Ok(releases)
-}
-
-/// Bytes -> verified -> parsed -> sound.
-fn verified(
-    bytes: &[u8],
-    signature: &[u8],
-    root: &Root,
-    version: &Version,
-) -> Result<Release, Refusal> {
-    let subject = Subject::Release {
-        product: &root.product,
-        version,
-    };
-    root.verify(Role::Release, bytes, &[signature], &subject)
-        .map_err(|e| e.refusal(&format!("release {version}")))?;
-    let invalid = |found: String| {
-        Refusal::new(
-            Code::ManifestInvalid,
-            format!("release {version} cannot be read"),
-        )
-        .found(found)
-    };
-    let release: Release = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
-    let problems = validate::check(&release);
-    if !problems.is_empty() {
-        return Err(invalid(problems.join("; ")));
-    }
-    if release.product != root.product {
-        return Err(
-            Refusal::new(Code::WrongProduct, "the release is of another product")
-                .because(root.product.to_string(), release.product.to_string()),
-        );
-    }
-    if release.version != *version {
-        return Err(invalid(format!("it says that it is {}", release.version)));
-    }
-    Ok(release)
 }
