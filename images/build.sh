@@ -11,6 +11,7 @@
 # versions of Lantern is one image, and all images share the layers below.
 set -euo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 lantern=$here/lantern
@@ -36,6 +37,8 @@ exec 9>"$cache/lock"
 flock 9
 work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+find "$cache" -maxdepth 1 -name 'work.*' ! -path "$work" -exec rm -rf {} + # of a build that was killed
+find "$cache/layers" "$cache/blobs" -type f -mtime +30 -delete             # of sources that changed since
 
 digest() { sha256sum | cut -d' ' -f1; }
 note() { printf '%-34s %s\n' "$1" "$2" >&2; }
@@ -63,6 +66,7 @@ layer() { # NAME KEY MAKE-FUNCTION [argument...]
     chmod -R u+w "$folder" && rm -rf "$folder"
     note "layer $name" "$(($(stat -c %s "$cache/blobs/$id") / 1024)) KiB"
   fi
+  touch "$cache/layers/$key" "$cache/blobs/$(cat "$cache/layers/$key")"
   cat "$cache/layers/$key"
 }
 
@@ -124,9 +128,17 @@ debian() { # FOLDER TAR PART
     ln -s /run "$folder/var/run"
     ln -s /run/lock "$folder/var/lock"
   fi
-  cp -R "$lantern/parts/$part/rootfs/." "$folder/"
+  lay "$lantern/parts/$part/rootfs" "$folder"
   pack "$folder" "$file" --owner=0 --group=0
   own "$folder" "$file" "$part"
+}
+
+# Copies files of the repository, whatever umask they were checked out with.
+lay() { # SOURCE FOLDER
+  rm -rf "$work/lay"
+  cp -R "$1" "$work/lay"
+  chmod -R u=rwX,go=rX "$work/lay"
+  cp -R --preserve=mode "$work/lay/." "$2/"
 }
 
 # Folders that belong to somebody: Docker gives a fresh volume the owner of what it covers.
@@ -163,7 +175,7 @@ size() { stat -c %s "$cache/blobs/$1"; }
 
 # --- layers ---------------------------------------------------------------------------------
 
-recipe=$(declare -f debian own pack | digest)
+recipe=$(declare -f debian lay own pack | digest)
 declare -A os
 for part in base db cache; do
   key=$(printf '%s\n' "$suite $arch $recipe" "$(cat "$lantern/parts/$part/packages" "$lantern/parts/$part/folders" 2>/dev/null || true)" \
