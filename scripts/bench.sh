@@ -10,7 +10,9 @@ cd "$root"
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/berth-bench.XXXXXX")
 cleanup() {
   local status=$? engine
-  trap - EXIT INT TERM
+  set +e
+  trap - EXIT
+  trap '' INT TERM
   find "$work" -maxdepth 4 -name engine.env 2>/dev/null | while read -r engine; do
     "$root/scripts/engine.sh" stop "$(dirname "$engine")" --purge || true
   done

@@ -22,7 +22,9 @@ stop() {
 
 failed() {
   local status=$?
-  trap - EXIT INT TERM
+  set +e
+  trap - EXIT
+  trap '' INT TERM
   [ ! -s "$demo/berthd.log" ] || { echo "--- the last lines of berthd:"; tail -20 "$demo/berthd.log"; } >&2
   stop
   exit "$status"

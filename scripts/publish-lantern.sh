@@ -20,7 +20,11 @@ flock 8
 if [ -e "$out/complete" ]; then touch "$out"; echo "$out"; exit; fi
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/berth-publish.XXXXXX")
-cleanup() { "$root/scripts/engine.sh" stop "$work/engine" --purge 8>&- || true; rm -rf "$work" "$out.new"; }
+cleanup() {
+  trap '' INT TERM
+  "$root/scripts/engine.sh" stop "$work/engine" --purge 8>&- || true
+  rm -rf "$work" "$out.new"
+}
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 

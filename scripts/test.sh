@@ -11,7 +11,9 @@ cd "$root"
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/berth-test.XXXXXX")
 cleanup() {
   local status=$? engine
-  trap - EXIT INT TERM
+  set +e
+  trap - EXIT
+  trap '' INT TERM
   # Each berthd of a test dies with its test; engines are the tests' common ground.
   find "$work" -maxdepth 4 -name engine.env 2>/dev/null | while read -r engine; do
     "$root/scripts/engine.sh" stop "$(dirname "$engine")" --purge || true
