@@ -29,8 +29,9 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 note "building the images of lantern"
-cargo build --quiet --locked --release -p berth-publish -p lantern 8>&-
-publish=$target/release/berth-publish
+# The tests have built one already.
+publish=${BERTH_PUBLISH:-$target/release/berth-publish}
+[ -n "${BERTH_PUBLISH:-}" ] || cargo build --quiet --locked --release -p berth-publish 8>&-
 DOCKER_HOST=unix://$("$root/scripts/engine.sh" start "$work/engine" --netns 8>&-)
 export DOCKER_HOST
 bash images/build.sh 8>&-

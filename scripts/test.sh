@@ -27,7 +27,7 @@ trap 'exit 130' INT TERM
 
 note "building"
 cargo build --quiet --locked --workspace --all-features --all-targets
-BERTH_TEST_PUBLISHED=$("$root/scripts/publish-lantern.sh")
+BERTH_TEST_PUBLISHED=$(BERTH_PUBLISH=$target/debug/berth-publish "$root/scripts/publish-lantern.sh")
 export BERTH_TEST_PUBLISHED BERTH_TEST_DIR=$work BERTH_TEST_ROOT=1
 # The engine's own verbs are tried from the machine's network, as berthd uses them.
 BERTH_TEST_DOCKER=$("$root/scripts/engine.sh" start "$work/engines/host")
