@@ -59,6 +59,8 @@ end() { # PIDFILE SECONDS
 }
 
 inside() { if $netns; then nsenter --net="$dir/netns" "$@"; else "$@"; fi; }
+# In the background, as a session of its own; `$!` is the program itself, not a shell around it.
+become() { if $netns; then exec nsenter --net="$dir/netns" setsid "$@"; else exec setsid "$@"; fi; }
 
 take_slot() {
   local n
@@ -120,14 +122,14 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   address = "$dir/containerd.sock"
 TOML
   if ! alive "$dir/containerd.pid" >/dev/null; then
-    inside setsid "$containerd" --config "$dir/containerd.toml" >>"$dir/containerd.log" 2>&1 </dev/null 9>&- &
+    become "$containerd" --config "$dir/containerd.toml" >>"$dir/containerd.log" 2>&1 </dev/null 9>&- &
     echo $! >"$dir/containerd.pid"
   fi
   for ((i = 0; i < 100; i++)); do [ -S "$dir/containerd.sock" ] && break; sleep 0.1; done
   before=$(mktemp)
   $netns || docker_rules >"$before"
   rm -f "$dir/docker.pid"
-  inside setsid "$dockerd" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
+  become "$dockerd" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
     --host "unix://$dir/docker.sock" --containerd "$dir/containerd.sock" --bridge "$bridge" \
     --default-address-pool "base=$net.128.0/17,size=24" "$@" >>"$dir/docker.log" 2>&1 </dev/null 9>&- &
   pid=$!
