@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::api::Result;
 
 mod bundle;
-mod client;
+pub(crate) mod client;
 mod config;
 mod describe;
 mod events;

@@ -44,8 +44,12 @@ const ROOM: usize = 4;
 const ANSWER: u64 = 16 << 10;
 
 /// Files that were handed over and not asked for yet. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Handover(Arc<Mutex<Vec<Pending>>>);
+#[derive(Clone)]
+pub struct Handover {
+    pending: Arc<Mutex<Vec<Pending>>>,
+    token_life: Duration,
+    deadline: Duration,
+}
 
 struct Pending {
     token: String,
@@ -53,7 +57,22 @@ struct Pending {
     until: Instant,
 }
 
+impl Default for Handover {
+    fn default() -> Self {
+        Self::with_limits(TOKEN_LIFE, DEADLINE)
+    }
+}
+
 impl Handover {
+    /// One that forgets and hangs up earlier, or later.
+    pub(super) fn with_limits(token_life: Duration, deadline: Duration) -> Self {
+        Self {
+            pending: Arc::default(),
+            token_life,
+            deadline,
+        }
+    }
+
     /// The file of a token, once.
     pub(super) fn redeem(&self, token: &str) -> Result<File> {
         let mut pending = self.fresh();
@@ -69,7 +88,7 @@ impl Handover {
     }
 
     /// Keeps a file and gives its token.
-    fn keep(&self, file: File) -> Result<String> {
+    pub(super) fn keep(&self, file: File) -> Result<String> {
         let mut random = [0u8; 16];
         let filled = getrandom(&mut random, GetRandomFlags::empty()).map_err(internal)?;
         if filled != random.len() {
@@ -88,14 +107,14 @@ impl Handover {
         pending.push(Pending {
             token: token.clone(),
             file,
-            until: Instant::now() + TOKEN_LIFE,
+            until: Instant::now() + self.token_life,
         });
         Ok(token)
     }
 
     /// What waits and is not too old; files that are go.
     fn fresh(&self) -> MutexGuard<'_, Vec<Pending>> {
-        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         pending.retain(|p| p.until > now);
         pending
@@ -123,7 +142,7 @@ pub(super) async fn serve(listener: UnixListener, handover: Handover) {
             answer(stream, &handover).await;
             drop(permit);
             // A file that nobody asks for is closed when its token is too old.
-            tokio::time::sleep(TOKEN_LIFE).await;
+            tokio::time::sleep(handover.token_life).await;
             drop(handover.fresh());
         });
     }
@@ -131,11 +150,11 @@ pub(super) async fn serve(listener: UnixListener, handover: Handover) {
 
 async fn answer(mut stream: UnixStream, handover: &Handover) {
     let uid = stream.peer_cred().ok().map_or(-1, |c| i64::from(c.uid()));
-    let taken = match timeout(DEADLINE, receive(&stream)).await {
+    let taken = match timeout(handover.deadline, receive(&stream)).await {
         Ok(taken) => taken.and_then(|file| handover.keep(file)),
         Err(_) => Err(usage("no file came in time").because(
             "one byte with one open file",
-            format!("nothing in {DEADLINE:?}"),
+            format!("nothing in {:?}", handover.deadline),
         )),
     };
     let answer = match taken {
@@ -150,7 +169,7 @@ async fn answer(mut stream: UnixStream, handover: &Handover) {
     };
     if let Ok(mut line) = serde_json::to_vec(&answer) {
         line.push(b'\n');
-        let _ = timeout(DEADLINE, stream.write_all(&line)).await;
+        let _ = timeout(handover.deadline, stream.write_all(&line)).await;
     }
 }
 

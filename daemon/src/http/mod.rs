@@ -25,6 +25,8 @@ use tokio::sync::watch;
 
 use crate::api::Api;
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod guard;
 pub mod handover;
 mod json;
