@@ -220,7 +220,7 @@ impl Copier {
         if top.target.is_none() {
             top.target = Some(made.id);
             // Below it there is none to inherit: a directory gets its own after its contents.
-            clear_inherited_acl(&target, &self.target.path_of(as_name))?;
+            clear_inherited_acl(&target, Mode::RWXU, &self.target.path_of(as_name))?;
         }
         self.source.enter(name, source, meta.id)?;
         self.target.enter(as_name, &target, made.id)?;
@@ -285,9 +285,12 @@ impl Copier {
         meta: &Meta,
     ) -> Result<(), HostError> {
         let dir = self.target.dir();
+        // Only a file is opened for reading, and then asked by that.
+        let opened;
+        let mut source = source;
         let target = match meta.kind {
             FileType::RegularFile => {
-                let from = open_quietly(CWD, &*by_handle(source), READ)
+                opened = open_quietly(CWD, &*by_handle(source), READ)
                     .map_err(self.source.fail("open", name))?;
                 let to = openat(dir, as_name, WRITE, Mode::RUSR | Mode::WUSR)
                     .map_err(self.target.fail("make", as_name))?;
@@ -296,8 +299,9 @@ impl Copier {
                     Side::Write => self.target.fail("write", as_name)(errno),
                 };
                 self.data
-                    .copy(&from, &to, meta, &mut self.stats)
+                    .copy(&opened, &to, meta, &mut self.stats)
                     .map_err(|(side, errno)| failed(side, errno))?;
+                source = &opened;
                 to
             }
             FileType::Symlink => {
@@ -320,7 +324,7 @@ impl Copier {
         };
         let path = self.target.path_of(as_name);
         if self.trail.is_empty() {
-            clear_inherited_acl(&target, &path)?;
+            clear_inherited_acl(&target, Mode::RUSR | Mode::WUSR, &path)?;
         }
         apply(source, meta, &target, &path)?;
         if meta.links > 1 {

@@ -2,12 +2,13 @@
 //! labels among them), mode, times.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Uid, XattrFlags, chmodat, chownat, getxattr, listxattr,
-    removexattr, setxattr, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
+    fgetxattr, flistxattr, fsetxattr, futimens, getxattr, listxattr, removexattr, setxattr,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -25,41 +26,97 @@ const NOT_COPIED: &[&CStr] = &[
     c"trusted.SGI_ACL_DEFAULT",
 ];
 
-/// Gives the entry behind `target` what `meta` and the entry behind `source` have. Both may be
-/// handles that are not open for reading. `path` names the target in errors.
+/// An entry, by the shortest way to what belongs to it.
+enum Place<'a> {
+    /// Files and directories, opened.
+    Open(BorrowedFd<'a>),
+    /// Links, FIFOs and devices, which nobody opens: by the name of their handle in `/proc`.
+    Named(String),
+}
+
+impl<'a> Place<'a> {
+    fn new(handle: &'a OwnedFd, kind: FileType) -> Self {
+        match kind {
+            FileType::RegularFile | FileType::Directory => Self::Open(handle.as_fd()),
+            _ => Self::Named(by_handle(handle)),
+        }
+    }
+
+    fn list(&self, names: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Open(file) => flistxattr(file, names),
+            Self::Named(name) => listxattr(&**name, names),
+        }
+    }
+
+    fn get(&self, attribute: &CStr, value: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Open(file) => fgetxattr(file, attribute, value),
+            Self::Named(name) => getxattr(&**name, attribute, value),
+        }
+    }
+
+    fn set(&self, attribute: &CStr, value: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Open(file) => fsetxattr(file, attribute, value, XattrFlags::empty()),
+            Self::Named(name) => setxattr(&**name, attribute, value, XattrFlags::empty()),
+        }
+    }
+
+    fn set_mode(&self, mode: Mode) -> Result<(), Errno> {
+        match self {
+            Self::Open(file) => fchmod(file, mode),
+            Self::Named(name) => chmodat(CWD, &**name, mode, AtFlags::empty()),
+        }
+    }
+
+    fn set_times(&self, times: &Timestamps) -> Result<(), Errno> {
+        match self {
+            Self::Open(file) => futimens(file, times),
+            Self::Named(name) => utimensat(CWD, &**name, times, AtFlags::empty()),
+        }
+    }
+}
+
+/// Gives the entry behind `target` what `meta` and the entry behind `source` have. Files and
+/// directories must be open, of the rest handles will do. `path` names the target in errors.
 pub fn apply(
     source: &OwnedFd,
     meta: &Meta,
     target: &OwnedFd,
     path: &Path,
 ) -> Result<(), HostError> {
-    let name = by_handle(target);
+    let place = Place::new(target, meta.kind);
     let fail = |op| move |errno| HostError::system(op, path, errno);
     // First: a change of owner takes setuid and capabilities away.
     let owner = Some(Uid::from_raw(meta.uid));
     let group = Some(Gid::from_raw(meta.gid));
     chownat(target, c"", owner, group, AtFlags::EMPTY_PATH).map_err(fail("set the owner of"))?;
-    attributes(&by_handle(source), &name, path)?;
+    attributes(&Place::new(source, meta.kind), &place, path)?;
     // After the ACLs, whose mask is the group's part of the mode. Links have none.
     if meta.kind != FileType::Symlink {
-        chmodat(CWD, &*name, meta.mode, AtFlags::empty()).map_err(fail("set the mode of"))?;
+        place.set_mode(meta.mode).map_err(fail("set the mode of"))?;
     }
-    utimensat(CWD, &*name, &meta.times, AtFlags::empty()).map_err(fail("set the times of"))
+    place
+        .set_times(&meta.times)
+        .map_err(fail("set the times of"))
 }
 
-/// Takes away what a new entry inherits from the folder that it is made in.
-pub fn clear_inherited_acl(target: &OwnedFd, path: &Path) -> Result<(), HostError> {
+/// Takes away what a new entry inherits from the folder that it is made in: such an ACL also decides
+/// over the mode, which becomes what it would have been.
+pub fn clear_inherited_acl(target: &OwnedFd, mode: Mode, path: &Path) -> Result<(), HostError> {
+    const OP: &str = "clear the ACL of";
     let name = by_handle(target);
     for attribute in [c"system.posix_acl_default", c"system.posix_acl_access"] {
         match removexattr(&*name, attribute) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(HostError::system("clear the ACL of", path, errno)),
+            Err(errno) => return Err(HostError::system(OP, path, errno)),
         }
     }
-    Ok(())
+    chmodat(CWD, &*name, mode, AtFlags::empty()).map_err(|errno| HostError::system(OP, path, errno))
 }
 
-fn attributes(source: &str, target: &str, path: &Path) -> Result<(), HostError> {
+fn attributes(source: &Place, target: &Place, path: &Path) -> Result<(), HostError> {
     const OP: &str = "copy the extended attributes of";
     let names = list(source).map_err(|errno| HostError::system(OP, path, errno))?;
     if names.is_empty() {
@@ -70,11 +127,11 @@ fn attributes(source: &str, target: &str, path: &Path) -> Result<(), HostError> 
         if NOT_COPIED.contains(&&*name) {
             continue;
         }
-        let done = match getxattr(source, &*name, &mut *value) {
+        let done = match source.get(&name, &mut value) {
             // Taken away since the list was read.
             Err(Errno::NODATA) => Ok(()),
             Err(errno) => Err(errno),
-            Ok(length) => setxattr(target, &*name, &value[..length], XattrFlags::empty()),
+            Ok(length) => target.set(&name, &value[..length]),
         };
         match done {
             Ok(()) => {}
@@ -98,15 +155,15 @@ fn is_full(path: &Path) -> bool {
     disk::disk(path).is_ok_and(|room| room.free < 1 << 20)
 }
 
-fn list(path: &str) -> Result<Vec<CString>, Errno> {
+fn list(place: &Place) -> Result<Vec<CString>, Errno> {
     // Nearly all entries have none or one short name.
     let mut small = [0_u8; 256];
     let mut large;
-    let names = match listxattr(path, &mut small[..]) {
+    let names = match place.list(&mut small) {
         Ok(length) => &small[..length],
         Err(Errno::RANGE) => {
             large = vec![0; LARGEST];
-            let length = listxattr(path, &mut *large)?;
+            let length = place.list(&mut large)?;
             &large[..length]
         }
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),

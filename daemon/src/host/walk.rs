@@ -197,9 +197,12 @@ impl Cursor {
     }
 
     /// An error about `name` in this directory.
-    pub fn fail(&self, op: &'static str, name: &CStr) -> impl FnOnce(Errno) -> HostError {
-        let path = self.path_of(name);
-        move |errno| HostError::system(op, &path, errno)
+    pub fn fail<'a>(
+        &'a self,
+        op: &'static str,
+        name: &'a CStr,
+    ) -> impl FnOnce(Errno) -> HostError + 'a {
+        move |errno| HostError::system(op, &self.path_of(name), errno)
     }
 
     /// Goes into a subdirectory by its handle, so that it is the one that was looked at.

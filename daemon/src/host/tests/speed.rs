@@ -40,12 +40,14 @@ fn copy_speed() {
                 }));
             }
             let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-            println!(
-                "{:<28} {theirs:>9.0?} {ours:>9.0?} {ratio:>6.2}",
-                format!("{name}, {tree}")
-            );
+            let (theirs, ours) = (ms(theirs), ms(ours));
+            println!("{name:<20} {tree:<7} {theirs:>9} {ours:>9} {ratio:>6.2}");
         }
     }
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{} ms", duration.as_millis())
 }
 
 fn timed(disk: &LoopFs, copy: impl FnOnce(&Path)) -> Duration {
