@@ -38,6 +38,17 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Whether it says the same of the same line, under another key.
+    fn is_same_place(&self, other: &Self) -> bool {
+        self.line > 0
+            && (self.line, self.column) == (other.line, other.column)
+            && self.file == other.file
+            && self.what == other.what
+            && self.instead == other.instead
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file)?;
@@ -84,7 +95,23 @@ impl Report {
             let mut all = cell.into_inner();
             all.sort();
             all.dedup();
-            all
+            let mut out: Vec<Problem> = Vec::new();
+            let mut others = Vec::new();
+            for problem in all {
+                // Through anchors and `extends`, one line can be wrong for many services.
+                let same = out.iter().position(|p| p.is_same_place(&problem));
+                match same {
+                    Some(at) => others.push(at),
+                    None => out.push(problem),
+                }
+            }
+            for (at, problem) in out.iter_mut().enumerate() {
+                let count = others.iter().filter(|o| **o == at).count();
+                if count > 0 {
+                    problem.key = format!("{} (and {count} more)", problem.key);
+                }
+            }
+            out
         };
         (tidy(self.problems), tidy(self.warnings))
     }

@@ -149,3 +149,18 @@ fn print() {
         Err(problems) => println!("{}", show(&problems)),
     }
 }
+
+#[test]
+#[ignore = "tries real Compose files: BERTH_FILES='a.yaml b.yaml' cargo test -- --ignored"]
+fn try_init() {
+    for file in std::env::var("BERTH_FILES").unwrap().split_whitespace() {
+        let file = Path::new(file);
+        let text = berth_publish::compose::init(file).unwrap_or_else(|p| p.to_string());
+        fs::write(file.with_file_name("berth.yaml"), &text).unwrap();
+        println!("=== {}\n{text}---", file.display());
+        match resolve(file.parent().unwrap()) {
+            Ok(r) => println!("{}fine", show(&r.warnings)),
+            Err(problems) => println!("{}", show(&problems)),
+        }
+    }
+}

@@ -137,7 +137,7 @@ impl<'a> At<'a> {
         if let Some(name) = template.variables().into_iter().next() {
             self.fail(
                 format!("depends on the config field {name}, but must be known when the release is built"),
-                "give it a fixed value; fields may stand in environment, command, entrypoint, healthcheck, labels, hostname, extra_hosts, published ports, host paths, driver options and the content of configs",
+                "give it a fixed value; fields may stand in environment, command, entrypoint, healthcheck.test, labels, hostname, extra_hosts, published ports, host paths, driver options and the content of configs",
             );
             return None;
         }

@@ -219,6 +219,48 @@ impl Variables {
     }
 }
 
+/// One `${NAME…}` of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    pub name: String,
+    /// `-`, `?` or `+`, with or without a colon before it.
+    pub sign: Option<char>,
+    pub argument: String,
+}
+
+/// All variables of a text, those in defaults of others included.
+pub fn uses(text: &str) -> Vec<Use> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let braced = rest.strip_prefix('{').and_then(|r| Some(&r[..closing(r)?]));
+        let (name, form) = split_name(braced.unwrap_or(rest));
+        if name.is_empty() {
+            continue;
+        }
+        let form = if braced.is_some() {
+            form.trim_start_matches(':')
+        } else {
+            ""
+        };
+        let sign = form.chars().next().filter(|c| "-?+".contains(*c));
+        let argument = sign.map_or("", |_| &form[1..]).to_owned();
+        let name = name.to_owned();
+        out.push(Use {
+            name,
+            sign,
+            argument,
+        });
+        // What is nested in the argument is found by going on behind the name.
+    }
+    out
+}
+
 /// Where the brace that was opened before `text` closes.
 fn closing(text: &str) -> Option<usize> {
     let mut open = 0_usize;

@@ -15,6 +15,7 @@ mod dotenv;
 mod files;
 mod grants;
 mod image_volumes;
+mod init;
 mod interpolate;
 mod load;
 mod merge;
@@ -44,6 +45,7 @@ use interpolate::Variables;
 use load::Loader;
 
 pub use image_volumes::add_image_volumes;
+pub use init::init;
 
 /// Everything but the images' content.
 #[derive(Debug)]

@@ -140,7 +140,15 @@ fn volume(item: &mut Node, key: &str, cx: &Context) {
             match word {
                 "ro" | "readonly" => set(&mut map, "read_only", "true"),
                 "rw" => {}
-                "z" | "Z" => set(&mut inner, "selinux", word),
+                "z" | "Z" if bind && !source.starts_with('.') => {
+                    set(&mut inner, "selinux", word);
+                }
+                "z" | "Z" => cx.report.warning(Problem::new(
+                    &pos,
+                    key,
+                    format!("Berth labels what the product brings, without {word}"),
+                    "it is left out",
+                )),
                 "nocopy" => set(&mut inner, "nocopy", "true"),
                 "cached" | "delegated" | "consistent" => set(&mut map, "consistency", word),
                 _ if word.trim_start_matches('r').len() > 4 => {

@@ -61,7 +61,9 @@ impl Builder<'_> {
     }
 
     fn platform(&self, at: &At) {
-        let Some(at) = at.get("platform") else { return };
+        let Some(at) = at.get("platform").filter(|p| p.node.as_text() != Some("")) else {
+            return;
+        };
         let Some(wanted) = at.parse_or_explain::<berth_format::image::Platform>() else {
             return;
         };
