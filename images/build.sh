@@ -152,13 +152,6 @@ own() { # FOLDER TAR PART
   done <"$lantern/parts/$3/folders"
 }
 
-program() { # FOLDER TAR BINARY
-  mkdir -p "$1/usr/bin"
-  cp "$3" "$1/usr/bin/lantern"
-  pack "$1" "$2" --owner=0 --group=0 --mode=u=rwX,go=rX
-  own "$1" "$2" app
-}
-
 files() { # FOLDER TAR SOURCE
   cp -R "$3/." "$1/"
   pack "$1" "$2" --owner=0 --group=0 --mode=u=rwX,go=rX
@@ -184,11 +177,18 @@ for part in base db cache; do
   os[$part]=$(layer "$part" "$key" debian "$part")
 done
 
-(cd "$here/.." && cargo build --quiet --locked --release -p lantern) 9>&-
-binary=${CARGO_TARGET_DIR:-$here/../target}/release/lantern
+# Not incremental, and no other package beside it: both would change the program's bytes.
+program() { # FOLDER TAR
+  (cd "$here/.." && CARGO_INCREMENTAL=0 cargo build --quiet --locked --release -p lantern) 9>&-
+  mkdir -p "$1/usr/bin"
+  cp "${CARGO_TARGET_DIR:-$here/../target}/release/lantern" "$1/usr/bin/lantern"
+  pack "$1" "$2" --owner=0 --group=0 --mode=u=rwX,go=rX
+  own "$1" "$2" app
+}
 recipe=$(declare -f program files own pack | digest)
-key=$(printf '%s\n' "$recipe" "$(cat "$lantern/parts/app/folders")" "$(digest <"$binary")" | digest)
-program=$(layer lantern "$key" program "$binary")
+key=$(cd "$here/.." && printf '%s\n' "$recipe" "$(cat "$lantern/parts/app/folders")" "$(rustc -vV)" \
+  "${RUSTFLAGS:-}" "$(cat Cargo.toml Cargo.lock | digest)" "$(tree_key "$lantern/app")" | digest)
+program=$(layer lantern "$key" program)
 
 # --- images ---------------------------------------------------------------------------------
 
