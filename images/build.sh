@@ -192,7 +192,7 @@ program=$(layer lantern "$key" program)
 
 # --- images ---------------------------------------------------------------------------------
 
-declare -A tags config manifest layers_of # by the image's config digest
+declare -A tags manifest layers_of # by the image's config digest
 order=()
 image() { # TAG CONFIG-JSON LAYER...
   local tag=$1 settings=$2 diff='' history='' list='' media l id

@@ -62,12 +62,15 @@ inside() { if $netns; then nsenter --net="$dir/netns" "$@"; else "$@"; fi; }
 # In the background, as a session of its own; `$!` is the program itself, not a shell around it.
 become() { if $netns; then exec nsenter --net="$dir/netns" setsid "$@"; else exec setsid "$@"; fi; }
 
+nobody() { ! compgen -G "$shared/[0-9]*" >/dev/null; }
+
+slot=
 take_slot() {
   local n
   mkdir -p "$shared"
   for ((n = 0; n < 40; n++)); do
     [ ! -e "$shared/$n" ] && [ -z "$(ip -4 route list root "10.$((200 + n)).0.0/16")" ] || continue
-    if [ -z "$(ls "$shared" | grep -x '[0-9]*')" ] && ! iptables -t nat -S DOCKER >/dev/null 2>&1; then
+    if nobody && ! iptables -t nat -S DOCKER >/dev/null 2>&1; then
       # Nobody's Docker is here: remember what dockerd is going to change for the whole machine.
       { cat /proc/sys/net/ipv4/ip_forward; iptables -S FORWARD | sed -n 's/^-P FORWARD //p'; } >"$shared/original"
     fi
@@ -191,7 +194,7 @@ stop() {
   awk -v d="$dir/" 'index($5, d) == 1 {print $5}' /proc/self/mountinfo | sort -r |
     while read -r i; do umount -l "$(printf '%b' "$i")" 2>/dev/null || true; done
   rm -f "$shared/$slot" "$dir/engine.env" "$dir/docker.sock" "$dir/containerd.sock" "$dir/netns"
-  if [ -z "$(ls "$shared" | grep -x '[0-9]*')" ] && [ -e "$shared/original" ]; then forget; fi
+  if nobody && [ -e "$shared/original" ]; then forget; fi
   flock -u 9
   if $purge; then rm -rf "$dir"; fi
 }
