@@ -236,10 +236,7 @@ fn checks(checks: &[Check], terminal: &mut Terminal) {
         .count();
     terminal.line("");
     let sentence = match bad {
-        0 => format!(
-            "This machine is ready: {} are good.",
-            count(checks.len(), "check")
-        ),
+        0 => "This machine is ready: every check is good.".to_owned(),
         n => format!("This machine is not ready: {} failed.", count(n, "check")),
     };
     let sentence = terminal.paint(if bad == 0 { Tone::Good } else { Tone::Bad }, &sentence);

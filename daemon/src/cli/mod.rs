@@ -16,6 +16,8 @@ mod bundle;
 pub(crate) mod client;
 mod config;
 mod describe;
+#[cfg(test)]
+mod errors;
 mod events;
 mod follow;
 mod history;
