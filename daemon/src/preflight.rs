@@ -35,9 +35,13 @@ pub async fn run<E: Engine, H: Host>(
         }
     };
     for release in releases {
-        checks.extend(requires(&release.requires, &info, ctx).await);
+        for check in requires(&release.requires, &info, ctx).await {
+            // Several hops mostly ask for the same.
+            if !checks.contains(&check) {
+                checks.push(check);
+            }
+        }
     }
-    checks.dedup();
     checks.push(disk(ctx, plan, releases, &info).await);
     if let Some(scene) = scene {
         checks.extend(ports(ctx, scene).await);

@@ -408,3 +408,6 @@ pub fn waits_for<'a>(release: &'a Release, name: &Name) -> impl Iterator<Item = 
         .into_iter()
         .flat_map(dependencies)
 }
+
+#[cfg(test)]
+mod tests;
