@@ -104,6 +104,12 @@ codes! {
     BundleTooLarge "bundle-too-large" Input "a signed file is larger than Berth reads" "Get the bundle from the vendor again.";
     ManifestInvalid "manifest-invalid" Input "a signed file says what this Berth does not understand" "Update Berth, or ask the vendor for a release for this version of it.";
 
+    ComposeInvalid "compose-invalid" Input "compose.yaml or berth.yaml cannot become a release" "Mend each of the problems, then try again.";
+    ImageMissing "image-missing" Input "an image of the release is not where it should come from" "Pull or build the image, or name its archive in berth.yaml.";
+    ImageDamaged "image-damaged" Input "an image is not what its config says it is" "Pull, build or save the image again.";
+    ReleaseExists "release-exists" Conflict "a release of this version is there already, and differs" "Raise the version, or say --replace if nobody has it yet.";
+    KeyUnusable "key-unusable" Usage "a signing key cannot be made or used" "Give the folder that `berth-publish keygen` made, and its password.";
+
     SignatureMissing "signature-missing" Trust "a file that must be signed is not" "Get the bundle from the vendor; do not install this one.";
     SignatureInvalid "signature-invalid" Trust "a signature is damaged, or not by a key that this appliance trusts" "Get the bundle from the vendor; do not install this one.";
     SignatureLegacy "signature-legacy" Trust "a signature has minisign's legacy form" "The vendor has to sign with `minisign -H` or berth-publish.";

@@ -61,11 +61,60 @@ pub enum RootError {
     Format(u32),
     #[error("role {0:?} has no keys, or a threshold that cannot be reached")]
     Role(Role),
+    #[error("version {found} of {product}, expected version {expected} of the same product")]
+    Order {
+        product: Product,
+        expected: u32,
+        found: u32,
+    },
     #[error(transparent)]
     Signature(#[from] SignatureError),
 }
 
 impl Root {
+    /// Reads version 1, which signs itself. Whoever calls this has confirmed its fingerprint, or
+    /// has it from a place that is trusted.
+    pub fn first(bytes: &[u8], signatures: &[Vec<u8>]) -> Result<Self, RootError> {
+        let root = Self::parse(bytes)?;
+        root.must_be(&root.product, 1)?;
+        root.signed_by(&root, bytes, signatures)?;
+        Ok(root)
+    }
+
+    /// Follows a rotation: the next version is signed by this root and by itself.
+    pub fn next(&self, bytes: &[u8], signatures: &[Vec<u8>]) -> Result<Self, RootError> {
+        let next = Self::parse(bytes)?;
+        next.must_be(&self.product, self.version.saturating_add(1))?;
+        next.signed_by(self, bytes, signatures)?;
+        next.signed_by(&next, bytes, signatures)?;
+        Ok(next)
+    }
+
+    fn must_be(&self, product: &Product, version: u32) -> Result<(), RootError> {
+        if self.product == *product && self.version == version {
+            return Ok(());
+        }
+        Err(RootError::Order {
+            product: self.product.clone(),
+            expected: version,
+            found: self.version,
+        })
+    }
+
+    fn signed_by(
+        &self,
+        signer: &Self,
+        bytes: &[u8],
+        signatures: &[Vec<u8>],
+    ) -> Result<(), SignatureError> {
+        let signatures: Vec<_> = signatures.iter().map(Vec::as_slice).collect();
+        let subject = Subject::Root {
+            product: &self.product,
+            version: self.version,
+        };
+        signer.verify(Role::Root, bytes, &signatures, &subject)
+    }
+
     /// Reads a root whose bytes are already believed.
     pub fn parse(bytes: &[u8]) -> Result<Self, RootError> {
         let root: Self = serde_json::from_slice(bytes)?;

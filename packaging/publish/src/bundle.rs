@@ -1,0 +1,280 @@
+//! Releases of a folder into one `.berth` file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use berth_format::Digest;
+use berth_format::bundle::{
+    self, BundleError, Content, FORMAT, Index, Member, Sink, believe, read_head,
+};
+use berth_format::image::config_file_name;
+use berth_format::layer::Layer;
+use berth_format::release::{FileEntry, Release, blob_file_name};
+use berth_format::signature::Subject;
+use semver::Version;
+
+use crate::keys::{KeyError, ReleaseKey, signature_name};
+use crate::out::{self, OutError};
+use crate::progress::Progress;
+
+/// Why a bundle cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    #[error("no release {version} in {}", dir.display())]
+    NoRelease { version: Version, dir: PathBuf },
+    #[error("no release in {}", .0.display())]
+    Nothing(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} has {found} bytes, the release names {expected}", path.display())]
+    Size {
+        path: PathBuf,
+        expected: u64,
+        found: u64,
+    },
+    #[error(
+        "layer {} is stored in one way in {first} and in another in {second}: build both into one folder",
+        diff_id.short()
+    )]
+    TwoWays {
+        diff_id: Digest,
+        first: Version,
+        second: Version,
+    },
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Out(#[from] OutError),
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Made {
+    /// Bytes.
+    pub size: u64,
+    pub releases: Vec<Release>,
+}
+
+/// Writes `versions` (all if none are named) of `dir` to `to`: the same bytes for the same input.
+pub fn make(
+    dir: &Path,
+    versions: &[Version],
+    key: &ReleaseKey,
+    to: &Path,
+    progress: Progress,
+) -> Result<Made, MakeError> {
+    let mut versions = if versions.is_empty() {
+        crate::build::versions(dir).map_err(at(dir))?
+    } else {
+        versions.to_vec()
+    };
+    versions.sort();
+    versions.dedup();
+    if versions.is_empty() {
+        return Err(MakeError::Nothing(dir.to_owned()));
+    }
+    let mut list = List::default();
+    for root in &key.roots {
+        list.bytes(format!("{}.root.json", root.version), root.bytes.clone());
+        for (n, signature) in root.signatures.iter().enumerate() {
+            list.bytes(signature_name(root.version, n + 1), signature.clone());
+        }
+    }
+    let mut releases = Vec::new();
+    for version in &versions {
+        releases.push(list.release(dir, version, key)?);
+    }
+    list.blobs(dir, &releases)?;
+    let index = Index {
+        format: FORMAT,
+        product: key.root.product.clone(),
+        releases: versions,
+        members: list.members,
+    };
+    let mut signed = berth_format::canonical(&index);
+    signed.push(b'\n');
+    let subject = Subject::Bundle {
+        product: &index.product,
+    };
+    let signature = key.sign(&signed, &subject)?;
+    let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
+    let file = out::scratch(parent.unwrap_or(Path::new(".")))?;
+    let total = index.members.iter().map(|m| m.size).sum();
+    let mut task = progress.task("writing", total);
+    {
+        let counted = Counted {
+            inner: BufWriter::with_capacity(1 << 20, file.as_file()),
+            told: |n| task.add(n),
+        };
+        let mut counted = counted;
+        bundle::write(&mut counted, &index, &signed, &signature, &list.contents)
+            .and_then(|()| counted.flush())
+            .map_err(at(to))?;
+    }
+    let size = file.as_file().metadata().map_err(at(to))?.len();
+    task.end(&format!("{:.1} MB", crate::megabytes(size)));
+    check(file.path(), key, progress)?;
+    out::keep(file, to)?;
+    Ok(Made { size, releases })
+}
+
+// What leaves this machine is what an appliance would take. The layers were unpacked when they
+// were packed, so that their stored bytes suffice.
+fn check(path: &Path, key: &ReleaseKey, progress: Progress) -> Result<(), MakeError> {
+    struct Stored(crate::progress::Task);
+    impl Sink for Stored {
+        fn wants(&mut self, _: &Digest, _: &Layer) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn progress(&mut self, done: u64, total: u64) -> io::Result<()> {
+            self.0.at(done, total);
+            Ok(())
+        }
+    }
+    let mut file = File::open(path).map_err(at(path))?;
+    let head = read_head(&mut file)?;
+    let mut sink = Stored(progress.task("checking", 0));
+    bundle::open(&mut file, &head, &key.root)?.walk(&mut file, &mut sink)?;
+    sink.0.end("good");
+    Ok(())
+}
+
+#[derive(Default)]
+struct List {
+    members: Vec<Member>,
+    contents: Vec<Content>,
+}
+
+impl List {
+    fn bytes(&mut self, name: String, bytes: Vec<u8>) {
+        self.members.push(Member {
+            name,
+            size: bytes.len() as u64,
+            digest: Digest::of(&bytes),
+        });
+        self.contents.push(Content::Bytes(bytes));
+    }
+
+    fn release(
+        &mut self,
+        dir: &Path,
+        version: &Version,
+        key: &ReleaseKey,
+    ) -> Result<Release, MakeError> {
+        let name = format!("release-{version}.json");
+        let signature_name = format!("{name}.minisig");
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => MakeError::NoRelease {
+                    version: version.clone(),
+                    dir: dir.to_owned(),
+                },
+                _ => at(&path)(error),
+            })
+        };
+        let bytes = read(&name)?;
+        let signature = read(&signature_name)?;
+        let release = believe(&key.root, version, &bytes, &signature)?;
+        self.bytes(name, bytes);
+        self.bytes(signature_name, signature);
+        Ok(release)
+    }
+
+    // Configs and files by digest, layers in the order in which the releases first need them.
+    fn blobs(&mut self, dir: &Path, releases: &[Release]) -> Result<(), MakeError> {
+        let (mut configs, mut files) = (BTreeMap::new(), BTreeMap::new());
+        let mut known: BTreeMap<Digest, (&Layer, &Version)> = BTreeMap::new();
+        let mut layers = Vec::new();
+        for release in releases {
+            for (diff_id, layer) in &release.layers {
+                let (first, version) = *known.entry(*diff_id).or_insert((layer, &release.version));
+                if first != layer {
+                    return Err(MakeError::TwoWays {
+                        diff_id: *diff_id,
+                        first: version.clone(),
+                        second: release.version.clone(),
+                    });
+                }
+            }
+            let images = release.images.values().flat_map(|i| i.platforms.values());
+            for image in images {
+                configs.insert(image.config.digest, image.config.size);
+                layers.extend(&image.layers);
+            }
+            layers.extend(release.layers.keys());
+            for entry in release.files.values().flat_map(|t| t.entries.values()) {
+                if let FileEntry::File { digest, size, .. } = entry {
+                    files.insert(*digest, *size);
+                }
+            }
+        }
+        for (digest, size) in configs {
+            self.file(dir, config_file_name(&digest), size, digest)?;
+        }
+        for (digest, size) in files {
+            self.file(dir, blob_file_name(&digest), size, digest)?;
+        }
+        let mut seen = BTreeSet::new();
+        for diff_id in layers {
+            if let Some((layer, _)) = known.get(diff_id)
+                && seen.insert(diff_id)
+            {
+                let name = Layer::file_name(diff_id);
+                self.file(dir, name, layer.stored.size, layer.stored.digest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        dir: &Path,
+        name: String,
+        size: u64,
+        digest: Digest,
+    ) -> Result<(), MakeError> {
+        let path = dir.join(&name);
+        let found = fs::metadata(&path).map_err(at(&path))?.len();
+        if found != size {
+            return Err(MakeError::Size {
+                path,
+                expected: size,
+                found,
+            });
+        }
+        self.members.push(Member { name, size, digest });
+        self.contents.push(Content::File(path));
+        Ok(())
+    }
+}
+
+struct Counted<W, F> {
+    inner: W,
+    told: F,
+}
+
+impl<W: Write, F: FnMut(u64)> Write for Counted<W, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        (self.told)(n as u64);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> MakeError {
+    let path = path.to_owned();
+    move |source| MakeError::Io {
+        path: path.clone(),
+        source,
+    }
+}

@@ -1,0 +1,140 @@
+//! `berth-publish verify`, and whom a bundle is believed for.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use berth_format::bundle::{Head, Opened, RootFile, open, read_head};
+use berth_format::root::Root;
+use berth_format::{Code, Digest, Refusal, bundle};
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Failure, io, print_json};
+use crate::progress::Progress;
+
+/// Check a bundle whole, as an appliance does
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The .berth file
+    file: PathBuf,
+    /// The root of trust to believe
+    #[arg(
+        long,
+        value_name = "1.root.json",
+        required_unless_present = "fingerprint"
+    )]
+    root: Option<PathBuf>,
+    /// The fingerprint of the first root of trust to believe; the bundle brings the root
+    #[arg(long, value_name = "DIGEST", conflicts_with = "root", value_parser = fingerprint)]
+    fingerprint: Option<Digest>,
+    /// The result as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let result = self.check();
+        if !self.json {
+            return result.map(|versions| println!("good: {}", versions.join(", ")));
+        }
+        match result {
+            Ok(versions) => {
+                print_json(&json!({"ok": true, "releases": versions}));
+                Ok(())
+            }
+            Err(Failure::Refused(refusal)) => {
+                print_json(&json!({"ok": false, "refusal": refusal}));
+                Err(Failure::Said(refusal.code))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn check(&self) -> Result<Vec<String>, Failure> {
+        let mut file = open_file(&self.file)?;
+        let head = read_head(&mut file).map_err(Refusal::from)?;
+        let root = match (&self.root, self.fingerprint) {
+            (Some(path), _) => {
+                let bytes = std::fs::read(path)
+                    .map_err(|error| io(format!("{}: {error}", path.display())))?;
+                Root::parse(&bytes).map_err(|error| error.refusal())?
+            }
+            (None, Some(fingerprint)) => first(&head, fingerprint)?,
+            (None, None) => return Err(super::refuse(Code::TrustMissing, "no root of trust")),
+        };
+        let root = newest(root, head.roots())?;
+        if root.expires < Timestamp::now() {
+            let refusal = Refusal::new(Code::TrustExpired, Code::TrustExpired.means())
+                .because("a root that is not expired", root.expires.to_string());
+            return Err(refusal.into());
+        }
+        let mut task = Progress::new().task("checking", 0);
+        let releases = bundle::verify_whole(&mut file, &root, |done, total| task.at(done, total))
+            .map_err(Refusal::from)?;
+        task.end("good");
+        Ok(releases
+            .iter()
+            .map(|r| format!("{} {}", r.product, r.version))
+            .collect())
+    }
+}
+
+/// A bundle that is opened under its own root, which vouches for nothing; the root's fingerprint.
+pub(super) fn open_unverified(path: &Path) -> Result<(Opened, Digest), Failure> {
+    let mut file = open_file(path)?;
+    let head = read_head(&mut file).map_err(Refusal::from)?;
+    let Some(root) = head.roots().first() else {
+        return Err(super::refuse(
+            Code::TrustMissing,
+            "the bundle brings no root of trust",
+        ));
+    };
+    let fingerprint = Digest::of(&root.bytes);
+    let root = newest(first(&head, fingerprint)?, head.roots())?;
+    let opened = open(&mut file, &head, &root).map_err(Refusal::from)?;
+    Ok((opened, fingerprint))
+}
+
+fn open_file(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| io(format!("{}: {error}", path.display())))
+}
+
+// The first root of a bundle, if it has the fingerprint.
+fn first(head: &Head, fingerprint: Digest) -> Result<Root, Failure> {
+    let root = head.roots().iter().find(|root| root.version == 1);
+    let found = root.map(|root| Digest::of(&root.bytes));
+    match root {
+        Some(root) if found == Some(fingerprint) => {
+            Ok(Root::first(&root.bytes, &root.signatures).map_err(|error| error.refusal())?)
+        }
+        _ => {
+            let found = found.map_or_else(|| "no root of trust".into(), |f| f.to_string());
+            let code = Code::TrustFingerprint;
+            Err(Refusal::new(code, code.means())
+                .because(fingerprint.to_string(), found)
+                .into())
+        }
+    }
+}
+
+// Follows rotations that the bundle brings.
+fn newest(mut root: Root, files: &[RootFile]) -> Result<Root, Failure> {
+    while let Some(file) = files
+        .iter()
+        .find(|file| Some(file.version) == root.version.checked_add(1))
+    {
+        root = root
+            .next(&file.bytes, &file.signatures)
+            .map_err(|error| error.refusal())?;
+    }
+    Ok(root)
+}
+
+// As it is printed, or as it is read aloud.
+fn fingerprint(text: &str) -> Result<Digest, String> {
+    let text: String = text.split_whitespace().collect();
+    let hex = text.strip_prefix("sha256:").unwrap_or(&text);
+    Digest::from_hex(hex).map_err(|error| error.to_string())
+}
