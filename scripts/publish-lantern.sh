@@ -39,7 +39,8 @@ bash images/build.sh 8>&-
 note "publishing lantern"
 rm -rf "$out.new"
 mkdir -p "$out.new"
-"$publish" keygen --product lantern --out "$out.new/keys" >&2
+"$publish" keygen --product lantern --no-password --out "$out.new/keys" >&2
+cp "$out.new/keys/fingerprint" "$out.new/fingerprint"
 versions=$(find images/lantern/versions -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort -V)
 for version in $versions; do
   "$publish" build "images/lantern/versions/$version" --out "$out.new/releases" --key "$out.new/keys" \

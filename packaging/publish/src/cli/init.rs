@@ -1,22 +1,68 @@
 //! `berth-publish init`.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
+use berth_format::{Code, Refusal};
 use clap::Args;
 
 use super::Failure;
+use crate::berth_yaml::FILE;
+use crate::compose;
 
-/// Write a commented berth.yaml for an existing Compose file
+/// What Compose looks for, in its order.
+const NAMES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
+];
+
+/// Write a commented berth.yaml beside an existing Compose file
 #[derive(Debug, Args)]
 pub(super) struct Init {
     /// The Compose file, or its folder
     #[arg(default_value = ".")]
     path: PathBuf,
+    /// Write to standard output instead
+    #[arg(long)]
+    stdout: bool,
 }
 
 impl Init {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let _ = self.path;
-        Ok(())
+        let file = if self.path.is_dir() {
+            let found = NAMES.iter().map(|name| self.path.join(name));
+            found.into_iter().find(|path| path.exists())
+        } else {
+            Some(self.path.clone())
+        };
+        let file = file.unwrap_or_else(|| self.path.join(NAMES[0]));
+        let text = compose::init(&file).map_err(|problem| Failure::Problems(vec![problem]))?;
+        if self.stdout {
+            print!("{text}");
+            return Ok(());
+        }
+        let path = file.with_file_name(FILE);
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        match written {
+            Ok(()) => {
+                eprintln!("Read the comments in it, then run `berth-publish check`.");
+                println!("{}", path.display());
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Refusal::new(Code::Usage, "A berth.yaml is there already.")
+                    .found(path.display().to_string())
+                    .next("Move it away, or say --stdout.")
+                    .into())
+            }
+            Err(error) => Err(super::io(format!("{}: {error}", path.display()))),
+        }
     }
 }

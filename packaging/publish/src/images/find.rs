@@ -48,8 +48,8 @@ struct Config {
     architecture: String,
     #[serde(default)]
     variant: Option<String>,
-    #[serde(default)]
-    config: Option<Settings>,
+    #[serde(default, rename = "config")]
+    settings: Option<Settings>,
     rootfs: RootFs,
 }
 
@@ -155,13 +155,11 @@ impl Search<'_> {
         let all = index.manifests.unwrap_or_default();
         let only = all.len() == 1;
         for descriptor in all {
-            if self.is_id(&descriptor.digest)
+            let is_it = self.is_id(&descriptor.digest)
                 || self.is_annotated(&descriptor, only)
-                || self.wanted.id.is_some() && self.holds(&descriptor)?
-            {
-                if let Some(found) = self.descend(&descriptor, 0)? {
-                    return Ok(Some(found));
-                }
+                || self.wanted.id.is_some() && self.holds(&descriptor)?;
+            if is_it && let Some(found) = self.descend(&descriptor, 0)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -252,7 +250,7 @@ impl Search<'_> {
             store: Arc::clone(self.store),
             name,
         });
-        let settings = config.config.unwrap_or_default();
+        let settings = config.settings.unwrap_or_default();
         Ok(Some(Found {
             config: bytes,
             volumes: settings.volumes.unwrap_or_default().into_keys().collect(),

@@ -1,7 +1,7 @@
 //! Named parts: a folder, or a tar in which every member can be opened at any time.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use super::ImageError;
 const MAX_HOPS: usize = 8;
 
 const BUFFER: usize = 256 << 10;
+
+/// A part, open, and its size in bytes.
+pub type Part = (Box<dyn Read + Send>, u64);
 
 /// Where images are.
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl Store {
     }
 
     /// A part and its size in bytes; `None` where there is none of this name.
-    pub fn open(&self, name: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>, ImageError> {
+    pub fn open(&self, name: &str) -> Result<Option<Part>, ImageError> {
         let io = |source| ImageError::Io {
             store: self.name.clone(),
             source,
@@ -249,9 +252,4 @@ pub fn plain(mut reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read 
 /// Goes back to the beginning of a spooled file.
 pub(super) fn rewind(file: &mut File) -> io::Result<()> {
     file.seek(SeekFrom::Start(0)).map(drop)
-}
-
-/// Whether `dir` looks like an OCI image layout.
-pub fn is_layout(dir: &Path) -> bool {
-    fs::exists(dir.join("oci-layout")).unwrap_or(false)
 }
