@@ -177,6 +177,11 @@ stop() {
     fi
   done
   end "$dir/containerd.pid" 10
+  for pid in /proc/[0-9]*; do # one that was started again while it still ran
+    if tr "\0" "\n" 2>/dev/null <"$pid/cmdline" | grep -qxF -- "$dir/containerd.toml"; then
+      kill -9 "${pid#/proc/}" 2>/dev/null || true
+    fi
+  done
   exec 9>/run/berth-engines.lock
   flock 9
   if ! $netns; then
