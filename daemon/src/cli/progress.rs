@@ -36,6 +36,7 @@ impl View {
             let all = MultiProgress::new();
             let step = all.add(ProgressBar::new_spinner());
             step.set_style(style("  {spinner} {msg}  {elapsed}"));
+            step.set_message("waiting for the journal");
             step.enable_steady_tick(std::time::Duration::from_millis(120));
             Bars {
                 all,
@@ -157,9 +158,9 @@ impl View {
             let bar = parts.entry(what.to_owned()).or_insert_with(|| {
                 let bar = all.add(ProgressBar::new(total));
                 bar.set_style(style(if total == 0 {
-                    "    {msg}  {bytes}"
+                    "    {msg}  {decimal_bytes}"
                 } else {
-                    "    {msg}  {bar:32}  {bytes} of {total_bytes}, {bytes_per_sec}"
+                    "    {msg}  {bar:32}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}"
                 }));
                 bar.set_message(what.to_owned());
                 bar

@@ -28,7 +28,7 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
     let bar = terminal.live.then(|| {
         let bar = ProgressBar::no_length();
         bar.set_style(style(
-            "  {bar:32}  {bytes} of {total_bytes}, {bytes_per_sec}",
+            "  {bar:32}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}",
         ));
         bar
     });
