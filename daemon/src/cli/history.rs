@@ -11,6 +11,9 @@ use crate::store::Outcome;
 use crate::update::plan::PlanKind;
 use crate::update::{Event, Phase};
 
+/// Lines of the failing log that stand in the one line of a run.
+const LOG_LINES: usize = 3;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The number of one update: everything that is known of it.
@@ -49,9 +52,14 @@ fn table(runs: &[RunSummary]) -> Table {
     for run in runs {
         let (tone, word) = outcome(run);
         let why = run.failure.as_ref().map_or_else(String::new, |failure| {
-            // The found lines may be many: the last say why.
-            let last = failure.found.as_deref().and_then(|f| f.lines().last());
-            let last = last.map_or_else(String::new, |line| format!(": {}", line.trim()));
+            let last = failure.log.iter().map(|line| line.trim());
+            let last: Vec<&str> = last.filter(|line| !line.is_empty()).collect();
+            let last = last[last.len().saturating_sub(LOG_LINES)..].join(" / ");
+            let last = if last.is_empty() {
+                last
+            } else {
+                format!(": {last}")
+            };
             format!(": {} [{}]{last}", failure.summary, failure.code)
         });
         table.row([

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::api::{Result, internal};
 
+/// Lines of a failing log that a refusal shows.
+const LOG_LINES: usize = 12;
+
 /// How a piece of text is meant. Never by colour alone: the words say it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -110,6 +113,11 @@ impl Terminal {
             let text = serde_json::to_string_pretty(refusal).unwrap_or_else(|e| e.to_string());
             return self.note(text);
         }
+        // The whole log is in `berth history` and in the JSON.
+        let mut refusal = refusal.clone();
+        refusal
+            .log
+            .drain(..refusal.log.len().saturating_sub(LOG_LINES));
         let text = refusal.to_string();
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
         let first = self.paint(Tone::Bad, first);

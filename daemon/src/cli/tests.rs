@@ -271,7 +271,7 @@ async fn an_update_that_goes_back_says_why_and_where_to() {
 
     let said = machine.berth("history").await;
     assert!(
-        said.out.ends_with("1.0.0 -> 1.1.0  went back: frontend did not become healthy [unhealthy]: panicked at main.rs\n"),
+        said.out.ends_with("1.0.0 -> 1.1.0  went back: frontend did not become healthy [unhealthy]: answered 500 / panicked at main.rs\n"),
         "{}", said.out
     );
 }

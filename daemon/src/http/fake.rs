@@ -201,7 +201,11 @@ impl Fake {
         self.journal(Phase::Back(Undo::Halt), Event::Begun, 9, "");
         self.journal(Phase::Back(Undo::Halt), Event::Done, 10, "");
         let refusal = Refusal::new(Code::Unhealthy, "frontend did not become healthy")
-            .found("answered 500\npanicked at main.rs")
+            .log(vec![
+                "answered 500".into(),
+                String::new(),
+                "panicked at main.rs".into(),
+            ])
             .effect(berth_format::Effect::RolledBackTo("1.0.0".into()));
         self.end(Outcome::RolledBack, Some(refusal));
     }
