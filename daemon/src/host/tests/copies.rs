@@ -264,6 +264,15 @@ fn an_acl_of_the_folder_is_not_inherited() {
     assert_eq!(portrait(&from.join("file")), portrait(&into.join("file")));
 }
 
+/// Ends the other thread, also when this one fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_name_swapped_for_a_link_never_leads_out() {
     let folder = Folder::new();
@@ -277,6 +286,7 @@ fn a_name_swapped_for_a_link_never_leads_out() {
     symlink(folder.join("outside/dir"), folder.join("outside/link")).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&done);
         scope.spawn(|| {
             let link = folder.join("outside/link");
             while !done.load(Ordering::Relaxed) {
@@ -300,7 +310,6 @@ fn a_name_swapped_for_a_link_never_leads_out() {
                 }
             }
         }
-        done.store(true, Ordering::Relaxed);
         eprintln!("{links} links were copied as links");
     });
 }
@@ -313,6 +322,7 @@ fn files_that_come_and_go_are_no_error() {
     fs::write(from.join("stays"), b"here").unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 for name in 0..50 {
@@ -331,7 +341,6 @@ fn files_that_come_and_go_are_no_error() {
             size(&from).unwrap();
             assert_eq!(fs::read(to.join("stays")).unwrap(), b"here", "{copied:?}");
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 
@@ -455,13 +464,20 @@ fn a_copy_survives_a_power_cut() {
         return;
     }
     let disk = LoopFs::new(XFS, 400);
-    furnish_as_root(&disk.join("from"));
-    fs::write(disk.join("from/big"), vec![b'b'; 20 << 20]).unwrap();
-    // Data of the source is not on disk yet; that of the copy must be.
-    let before = portrait(&disk.join("from"));
-    copy_tree(&disk.join("from"), &disk.join("to")).unwrap();
-    disk.cut_power();
-    assert_same(&before, &portrait(&disk.join("to")));
+    let folder = Folder::new();
+    // Data that is written and data that is shared come to disk in different ways.
+    for from in [folder.join("from"), disk.join("from")] {
+        furnish_as_root(&from);
+        fs::write(from.join("big"), vec![b'b'; 20 << 20]).unwrap();
+        let before = portrait(&from);
+        let to = disk.join("to");
+        copy_tree(&from, &to).unwrap();
+        disk.cut_power();
+        assert_same(&before, &portrait(&to));
+        remove(&to).unwrap();
+        disk.cut_power();
+        assert!(!to.exists() && !disk.join("to.trash").exists());
+    }
 }
 
 #[test]
