@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -56,9 +56,11 @@ impl Sockets {
             fs::create_dir_all(dir).map_err(io)?;
         }
         let lock = path.with_extension("lock");
+        // Nobody else may open it: whoever can, could lock it and keep berthd from starting.
         let lock = File::options()
             .create(true)
             .append(true)
+            .mode(0o600)
             .open(lock)
             .map_err(io)?;
         if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
