@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{repository, run, test_dir};
@@ -153,17 +153,27 @@ impl Engine {
 
     /// Removes every container, network and volume, and Berth's snapshots.
     pub fn clear(&self) -> Result<()> {
-        self.each(&["ps", "-aq"], &["rm", "-fv"])?;
-        self.each(
-            &["network", "ls", "-q", "--filter", "type=custom"],
-            &["network", "rm"],
-        )?;
-        self.each(&["volume", "ls", "-q"], &["volume", "rm", "-f"])?;
+        // Docker takes a moment to see that the ends of a network are gone.
+        let mut tries = 10;
+        while let Err(error) = self.clear_once() {
+            tries -= 1;
+            ensure!(tries > 0, error);
+            std::thread::sleep(Duration::from_millis(300));
+        }
         let snapshots = self.root().join("berth-snapshots");
         if snapshots.exists() {
             fs::remove_dir_all(snapshots)?;
         }
         Ok(())
+    }
+
+    fn clear_once(&self) -> Result<()> {
+        self.each(&["ps", "-aq"], &["rm", "-fv"])?;
+        self.each(
+            &["network", "ls", "-q", "--filter", "type=custom"],
+            &["network", "rm"],
+        )?;
+        self.each(&["volume", "ls", "-q"], &["volume", "rm", "-f"])
     }
 
     /// Removes every image: what a fresh machine has.

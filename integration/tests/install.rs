@@ -71,7 +71,8 @@ fn a_secret_is_made_once_and_never_shown() {
 fn a_bundle_never_vouches_for_itself() {
     let machine = Machine::without_trust(Engine::shared().unwrap()).unwrap();
     assert_eq!(machine.install("1.0.0").refusal(), "trust-missing");
-    machine.berth(["trust", &"ab".repeat(32)]).good().unwrap();
+    let other = format!("sha256:{}", "ab".repeat(32));
+    machine.berth(["trust", &other]).good().unwrap();
     assert_eq!(machine.install("1.0.0").refusal(), "trust-fingerprint");
     assert!(machine.engine.containers().unwrap().is_empty());
     assert!(machine.engine.volumes().unwrap().is_empty());

@@ -314,7 +314,7 @@ fn a_question_that_does_not_fit_changes_nothing() {
     let before = World::of(&machine).unwrap();
     let bundle = |version: &str| machine.published.bundle(version).display().to_string();
     let (old, same, next) = (bundle("1.0.0"), bundle("1.2.0"), bundle("1.4.0"));
-    let zeros = "0".repeat(64);
+    let zeros = format!("sha256:{}", "0".repeat(64));
     let cases: &[(&[&str], &str, i32)] = &[
         (&["update", &old, "--yes"], "downgrade", 3),
         (&["update", &same, "--yes"], "already-installed", 6),
