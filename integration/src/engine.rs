@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{repository, run, test_dir};
@@ -153,12 +153,18 @@ impl Engine {
 
     /// Removes every container, network and volume, and Berth's snapshots.
     pub fn clear(&self) -> Result<()> {
-        // Docker takes a moment to see that the ends of a network are gone.
-        let mut tries = 10;
-        while let Err(error) = self.clear_once() {
-            tries -= 1;
-            ensure!(tries > 0, error);
-            std::thread::sleep(Duration::from_millis(300));
+        // Docker takes a moment to see that the ends of a network are gone. 20.10 can forget it
+        // for good where a container was removed while it was connected: then a new engine.
+        let tries = 5;
+        if (0..tries).all(|_| {
+            let failed = self.clear_once().is_err();
+            if failed {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            failed
+        }) {
+            run(script().arg("stop").arg(&self.dir).arg("--purge"))?;
+            return self.up();
         }
         let snapshots = self.root().join("berth-snapshots");
         if snapshots.exists() {
