@@ -72,12 +72,21 @@ impl Docker {
         Ok(missing_is_fine(found.map(Some))?.is_some())
     }
 
-    /// What a container uses keeps its last tag: that is refused, in Docker's words.
+    /// Docker leaves what a container uses its last tag; whoever removes that container next may
+    /// ask again, so this is success.
     pub(super) async fn untag(&self, tag: &str) -> Result<()> {
         let options = RemoveImageOptionsBuilder::new().build();
         let client = self.client()?;
         let request = client.remove_image(tag, Some(options), None);
-        missing_is_fine(within(WORK, tag, request).await.map(|_| ()))
+        match missing_is_fine(within(WORK, tag, request).await.map(|_| ())) {
+            Err(EngineError::Refused(why))
+                if why.contains("is using its referenced image")
+                    || why.contains("image is being used by") =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     pub(super) async fn tags_of(&self, product: &Product) -> Result<Vec<String>> {
