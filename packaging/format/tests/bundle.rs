@@ -50,7 +50,9 @@ fn a_good_bundle_hands_over_every_piece_once() {
 #[test]
 fn a_flipped_bit_in_any_byte_is_refused_or_changes_nothing() {
     let vendor = Vendor::new();
-    let good = vendor.bundle(&Parts::small());
+    let mut parts = Parts::default();
+    parts.add("1.0.0", &[b"the base layer", b"the program"]);
+    let good = vendor.bundle(&parts);
     let expected = vendor.record(&good, Record::default()).unwrap();
     let releases = vendor.verify(&good).unwrap();
     // Of the list's signature: minisign's untrusted comment, and bits of base64 without meaning.

@@ -4,26 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use berth_format::bundle::believe;
-use berth_format::image::{Blob, Platform, PlatformImage, config_file_name, oci_manifest};
+use berth_format::image::{Blob, PlatformImage, config_file_name, oci_manifest};
 use berth_format::layer::Layer;
 use berth_format::release::{self, Release, blob_file_name};
 use berth_format::signature::Subject;
 use berth_format::{Digest, validate};
 use semver::Version;
 
-use crate::berth_yaml::ImageSource;
 use crate::compose::{self, Resolved};
-use crate::images::engine::{Engine, Seen};
-use crate::images::{Found, ImageError, Place, Store, Wanted, find, plain};
+use crate::images::{ImageError, Place, plain};
 use crate::keys::{KeyError, ReleaseKey};
 use crate::layers;
 use crate::megabytes;
 use crate::out::{Out, OutError};
 use crate::problem::Problem;
 use crate::progress::Progress;
+
+mod pick;
+
+use pick::Picked;
 
 /// Why a release cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -166,16 +167,9 @@ struct Builder<'a> {
     packed: usize,
 }
 
-// An image of the release that was found, by its key.
-struct Picked {
-    key: String,
-    platform: Platform,
-    found: Found,
-}
-
 impl Builder<'_> {
     fn images(&mut self, resolved: &mut Resolved) -> Result<(), BuildError> {
-        let picked = self.pick(resolved)?;
+        let picked = pick::pick(self, resolved)?;
         let mut volumes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for Picked {
             key,
@@ -190,7 +184,7 @@ impl Builder<'_> {
                 .map_or_else(|| key.clone(), |i| i.source.clone());
             for (diff_id, place) in &found.layers {
                 if !self.layers.contains_key(diff_id) {
-                    let layer = self.layer(&source, diff_id, place)?;
+                    let layer = self.layer(&source, diff_id, place.as_ref())?;
                     self.layers.insert(*diff_id, layer);
                 }
             }
@@ -227,93 +221,41 @@ impl Builder<'_> {
         Ok(())
     }
 
-    // Finds each image for each platform, reading each source once.
-    fn pick(&self, resolved: &Resolved) -> Result<Vec<Picked>, BuildError> {
-        let mut stores: BTreeMap<PathBuf, Arc<Store>> = BTreeMap::new();
-        let engine = self.engine(resolved)?;
-        let mut picked = Vec::new();
-        for (key, image) in &resolved.release.images {
-            let source = resolved.image_sources.get(key);
-            let wanted = Wanted {
-                reference: image.source.clone(),
-                id: None,
-            };
-            let (store, wanted) = match source.unwrap_or(&ImageSource::Engine) {
-                ImageSource::Engine => {
-                    let seen = engine.as_ref().and_then(|e| e.images.get(&image.source));
-                    match (&engine, seen) {
-                        (Some(engine), Some(seen)) => (&engine.store, seen.wanted.clone()),
-                        _ => continue,
-                    }
-                }
-                ImageSource::Archive(path) | ImageSource::Oci(path) => {
-                    if !stores.contains_key(path) {
-                        let store = if path.is_dir() {
-                            Store::folder(path)
-                        } else {
-                            Store::archive(path, self.out.dir())?
-                        };
-                        stores.insert(path.clone(), Arc::new(store));
-                    }
-                    (&stores[path], wanted)
-                }
-            };
-            for platform in &resolved.platforms {
-                picked.push(Picked {
-                    key: key.clone(),
-                    platform: platform.clone(),
-                    found: find(store, &wanted, platform)?,
-                });
-            }
+    // The layer as an earlier release in the folder describes it, if its file is still whole.
+    fn kept(&mut self, diff_id: &Digest) -> Result<Option<Layer>, BuildError> {
+        if let Some(layer) = self.layers.get(diff_id) {
+            return Ok(Some(layer.clone()));
         }
-        Ok(picked)
-    }
-
-    fn engine(&self, resolved: &Resolved) -> Result<Option<FromEngine>, BuildError> {
-        let mut references = BTreeSet::new();
-        for (key, image) in &resolved.release.images {
-            if matches!(
-                resolved.image_sources.get(key),
-                None | Some(ImageSource::Engine)
-            ) {
-                references.insert(image.source.as_str());
-            }
-        }
-        if references.is_empty() {
+        let Some(layer) = self.described.get(diff_id).cloned() else {
             return Ok(None);
+        };
+        let path = self.out.path(&Layer::file_name(diff_id));
+        let Ok(mut file) = File::open(&path) else {
+            return Ok(None);
+        };
+        let is_intact = layers::is_intact(diff_id, &layer, &mut file, |_| {})
+            .map_err(|source| BuildError::File { path, source })?;
+        if is_intact {
+            self.layers.insert(*diff_id, layer.clone());
         }
-        let engine = Engine::connect(self.options.engine)?;
-        let mut images = BTreeMap::new();
-        for reference in references {
-            images.insert(reference.to_owned(), engine.see(reference)?);
-        }
-        let all: Vec<_> = images.values().cloned().collect();
-        let store = engine.save(&all, self.out.dir(), self.options.progress)?;
-        Ok(Some(FromEngine {
-            store: Arc::new(store),
-            images,
-        }))
+        Ok(is_intact.then_some(layer))
     }
 
-    fn layer(&mut self, image: &str, diff_id: &Digest, place: &Place) -> Result<Layer, BuildError> {
-        let name = Layer::file_name(diff_id);
-        let path = self.out.path(&name);
-        let io = |source| BuildError::File {
-            path: path.clone(),
-            source,
-        };
-        let described = self.described.get(diff_id).cloned();
-        if let Some(layer) = &described
-            && let Ok(mut file) = File::open(&path)
-            && layers::is_intact(diff_id, layer, &mut file, |_| {}).map_err(io)?
-        {
-            return Ok(layer.clone());
+    fn layer(
+        &mut self,
+        image: &str,
+        diff_id: &Digest,
+        place: Option<&Place>,
+    ) -> Result<Layer, BuildError> {
+        if let Some(layer) = self.kept(diff_id)? {
+            return Ok(layer);
         }
         let bad = |problem: String| BuildError::Layer {
             image: image.to_owned(),
             diff_id: *diff_id,
             problem,
         };
+        let place = place.ok_or_else(|| bad("it is gone".into()))?;
         let (reader, size) = place
             .store
             .open(&place.name)?
@@ -336,10 +278,11 @@ impl Builder<'_> {
                 "its config names {diff_id}, its bytes are {found}"
             )));
         }
-        if described.is_some_and(|described| described != layer) {
+        let described = self.described.get(diff_id);
+        if described.is_some_and(|described| *described != layer) {
             return Err(BuildError::LayerLost(*diff_id));
         }
-        self.out.keep(file, &name)?;
+        self.out.keep(file, &Layer::file_name(diff_id))?;
         self.packed += 1;
         task.end(&format!(
             "{:.1} MB to {:.1} MB",
@@ -362,11 +305,6 @@ impl Builder<'_> {
         }
         Ok(())
     }
-}
-
-struct FromEngine {
-    store: Arc<Store>,
-    images: BTreeMap<String, Seen>,
 }
 
 /// The versions that are in a folder, oldest first.

@@ -15,7 +15,7 @@ pub mod engine;
 mod find;
 mod store;
 
-pub use find::{Found, Place, find};
+pub use find::{Found, Place, find, read_config};
 pub use store::{Store, plain};
 
 /// An image that is looked for.

@@ -12,7 +12,8 @@ use berth_format::image::Blob;
 use berth_format::layer::{FRAME_BYTES, Frame, Layer, Unpacker};
 use sha2::{Digest as _, Sha256};
 
-/// zstd's level: see docs/decisions/ for what was measured.
+/// zstd's level. The 118 MB of the reference product: 44.1 MB at 3, 40.4 MB at 9, 40.1 MB at 13
+/// with six times the work of 9, 35.5 MB at 19 with sixteen times; unpacking costs the same.
 pub const DEFAULT_LEVEL: i32 = 9;
 
 /// Writes `tar` as frames to `out`. `told` gets the bytes of tar that are done.

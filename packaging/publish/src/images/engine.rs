@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use berth_format::Digest;
 use bollard::Docker;
 use bollard::errors::Error;
 use futures_util::StreamExt;
@@ -20,16 +19,6 @@ pub struct Engine {
     docker: Docker,
     socket: String,
     runtime: tokio::runtime::Runtime,
-}
-
-/// What an engine says of an image.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    pub wanted: Wanted,
-    /// Diff ids, lowest first.
-    pub layers: Vec<Digest>,
-    /// Bytes, uncompressed.
-    pub size: u64,
 }
 
 impl Engine {
@@ -56,33 +45,28 @@ impl Engine {
         })
     }
 
-    /// Asks for an image.
-    pub fn see(&self, reference: &str) -> Result<Seen, ImageError> {
+    /// Asks what the engine calls an image now.
+    pub fn see(&self, reference: &str) -> Result<Wanted, ImageError> {
         let image = self
             .runtime
             .block_on(self.docker.inspect_image(reference))
             .map_err(|error| self.failed(reference, &error))?;
-        let odd = |what: &str| ImageError::Engine {
-            socket: self.socket.clone(),
-            reason: format!("{reference}: an answer without {what}"),
-        };
-        let id = image.id.and_then(|id| id.parse().ok());
-        let layers = image.root_fs.and_then(|fs| fs.layers).unwrap_or_default();
-        let layers: Result<_, _> = layers.iter().map(|l| l.parse()).collect();
-        Ok(Seen {
-            wanted: Wanted {
+        match image.id.and_then(|id| id.parse().ok()) {
+            Some(id) => Ok(Wanted {
                 reference: reference.to_owned(),
-                id: Some(id.ok_or_else(|| odd("an image id"))?),
-            },
-            layers: layers.map_err(|_| odd("layers"))?,
-            size: image.size.and_then(|s| s.try_into().ok()).unwrap_or(0),
-        })
+                id: Some(id),
+            }),
+            None => Err(ImageError::Engine {
+                socket: self.socket.clone(),
+                reason: format!("{reference}: an answer without an image id"),
+            }),
+        }
     }
 
     /// Saves images into a file in `scratch` that has no name.
     pub fn save(
         &self,
-        images: &[Seen],
+        images: &[Wanted],
         scratch: &Path,
         progress: Progress,
     ) -> Result<Store, ImageError> {
@@ -91,7 +75,7 @@ impl Engine {
             source,
         };
         let mut file = tempfile::tempfile_in(scratch).map_err(output)?;
-        let names: Vec<_> = images.iter().map(|i| i.wanted.reference.as_str()).collect();
+        let names: Vec<_> = images.iter().map(|i| i.reference.as_str()).collect();
         let label = format!("reading {} images from the engine", names.len());
         let mut task = progress.task(label, 0);
         let mut written = 0;

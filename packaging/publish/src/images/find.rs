@@ -21,8 +21,8 @@ pub struct Found {
     pub config: Vec<u8>,
     /// Paths that the image wants a volume at.
     pub volumes: Vec<String>,
-    /// Each layer by its diff id, lowest first.
-    pub layers: Vec<(Digest, Place)>,
+    /// Each layer by its diff id, lowest first; a place where it has to be read.
+    pub layers: Vec<(Digest, Option<Place>)>,
 }
 
 /// Where a layer is.
@@ -82,6 +82,30 @@ struct Manifest {
     config: Option<Descriptor>,
     #[serde(default)]
     layers: Option<Vec<Descriptor>>,
+}
+
+impl Config {
+    fn is_for(&self, platform: &Platform) -> bool {
+        self.os == platform.os
+            && self.architecture == platform.architecture
+            && (platform.variant.is_none() || self.variant == platform.variant)
+    }
+}
+
+/// What a config says of an image whose layers need not be read; `None` if it is for another
+/// platform.
+pub fn read_config(bytes: &[u8], platform: &Platform) -> Option<Found> {
+    let config: Config = serde_json::from_slice(bytes).ok()?;
+    if !config.is_for(platform) {
+        return None;
+    }
+    let settings = config.settings.unwrap_or_default();
+    let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
+    Some(Found {
+        config: bytes.to_vec(),
+        volumes: settings.volumes.unwrap_or_default().into_keys().collect(),
+        layers: diff_ids.into_iter().map(|id| (id, None)).collect(),
+    })
 }
 
 /// Looks for `wanted` for `platform`.
@@ -225,10 +249,7 @@ impl Search<'_> {
 
     fn accept(&mut self, bytes: Vec<u8>, names: Vec<String>) -> Result<Option<Found>, ImageError> {
         let config: Config = self.json("a config", &bytes)?;
-        let is_it = config.os == self.platform.os
-            && config.architecture == self.platform.architecture
-            && (self.platform.variant.is_none() || config.variant == self.platform.variant);
-        if !is_it {
+        if !config.is_for(self.platform) {
             let found = Platform {
                 os: config.os,
                 architecture: config.architecture,
@@ -246,9 +267,11 @@ impl Search<'_> {
                 diff_ids.len()
             )));
         }
-        let places = names.into_iter().map(|name| Place {
-            store: Arc::clone(self.store),
-            name,
+        let places = names.into_iter().map(|name| {
+            Some(Place {
+                store: Arc::clone(self.store),
+                name,
+            })
         });
         let settings = config.settings.unwrap_or_default();
         Ok(Some(Found {
