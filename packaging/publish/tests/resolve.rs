@@ -140,6 +140,41 @@ fn the_reference_product_resolves() {
     }
 }
 
+/// `BERTH_BLESS=1 cargo test` writes what it finds; read the difference before you commit it.
+#[test]
+fn products_in_the_style_of_real_ones() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for name in ["forge", "cloud", "errors", "photos", "layers"] {
+        let dir = data.join(name);
+        let resolved = resolve(&dir).unwrap_or_else(|p| panic!("{name}: {}", show(&p)));
+        let warnings: Vec<_> = resolved.warnings.iter().map(ToString::to_string).collect();
+        let sources: std::collections::BTreeMap<_, _> = resolved
+            .image_sources
+            .iter()
+            .map(|(k, s)| {
+                (
+                    k,
+                    format!("{s:?}").replace(&format!("{}/", dir.display()), ""),
+                )
+            })
+            .collect();
+        let found = serde_json::json!({
+            "release": json(&resolved), "warnings": warnings, "images": sources,
+            "platforms": resolved.platforms, "inherits": resolved.inherits,
+        });
+        let found = format!("{found:#}\n");
+        let golden = dir.join("resolved.json");
+        if std::env::var_os("BERTH_BLESS").is_some() {
+            fs::write(&golden, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        assert!(
+            found == expected,
+            "{name} resolves to something else than resolved.json; run with BERTH_BLESS=1 and look at the difference"
+        );
+    }
+}
+
 #[test]
 #[ignore = "prints what a folder resolves to: BERTH_DIR=… cargo test -- --ignored --nocapture"]
 fn print() {

@@ -47,13 +47,21 @@ impl Needed {
         self.all.entry(grant).or_insert(place);
     }
 
-    /// Compares with what berth.yaml declares, and gives the grants of the release.
-    pub fn settle(self, declared: &[Declared], report: &Report) -> Vec<Grant> {
-        let said = |g: &Grant| {
-            declared.iter().any(|d| {
-                d.service == g.service.as_str() && d.kind == g.kind && d.detail == g.detail
-            })
+    /// Compares with what berth.yaml declares, and gives the grants of the release. What is said
+    /// of a service holds for the migrations that inherit from it.
+    pub fn settle(
+        self,
+        declared: &[Declared],
+        inherits: &BTreeMap<Name, Name>,
+        report: &Report,
+    ) -> Vec<Grant> {
+        let covers = |d: &Declared, g: &Grant| {
+            let owner = inherits.get(&g.service).map(Name::as_str);
+            (d.service == g.service.as_str() || owner == Some(d.service.as_str()))
+                && d.kind == g.kind
+                && d.detail == g.detail
         };
+        let said = |g: &Grant| declared.iter().any(|d| covers(d, g));
         for (grant, (pos, key)) in self.all.iter().filter(|(g, _)| !said(g)) {
             let text = grant_text(grant.kind, &grant.detail);
             report.problem(Problem::new(
@@ -70,9 +78,7 @@ impl Needed {
             ));
         }
         for d in declared {
-            let used = self.all.keys().any(|g| {
-                d.service == g.service.as_str() && d.kind == g.kind && d.detail == g.detail
-            });
+            let used = self.all.keys().any(|g| covers(d, g));
             if !used {
                 report.problem(Problem::new(
                     &d.pos,

@@ -111,6 +111,10 @@ impl Builder<'_> {
         let mut service = self.service(&part.name, &at)?;
         service.restart = Restart::No;
         service.probe = None;
+        // Nobody may take a migration for the service that it inherits from.
+        if let NetworkMode::Networks(networks) = &mut service.network {
+            networks.values_mut().for_each(|a| a.aliases.clear());
+        }
         service.settle_ms = 0;
         Some(Migration {
             name: part.name.clone(),

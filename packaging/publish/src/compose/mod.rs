@@ -199,7 +199,7 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
     pass_on(loader.inside, &builder.left_out, &used, report);
     builder.check_berth(&resolved);
     let image_sources = builder.image_sources(&resolved, &migrations);
-    let grants = std::mem::take(&mut builder.needed).settle(&berth.grants, report);
+    let grants = std::mem::take(&mut builder.needed).settle(&berth.grants, &inherits, report);
     builder.check_unused(&top);
     let release = Release {
         format: FORMAT,
