@@ -113,7 +113,9 @@ impl Builder<'_> {
         service.probe = None;
         // Nobody may take a migration for the service that it inherits from.
         if let NetworkMode::Networks(networks) = &mut service.network {
-            networks.values_mut().for_each(|a| a.aliases.clear());
+            for attachment in networks.values_mut() {
+                attachment.aliases.clear();
+            }
         }
         service.settle_ms = 0;
         Some(Migration {
