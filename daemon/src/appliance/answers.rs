@@ -64,7 +64,7 @@ impl<H: Host> Api for Appliance<Docker, H> {
     async fn open_bundle(&self, file: File) -> Result<BundleInfo> {
         let appliance = self.clone();
         let accept = move || {
-            let (id, offer) = appliance.accept(file)?;
+            let (id, offer) = appliance.accept(&file)?;
             bundle_info(&appliance.0.store, id, &offer)
         };
         tokio::task::spawn_blocking(accept)
@@ -78,7 +78,7 @@ impl<H: Host> Api for Appliance<Docker, H> {
         progress: mpsc::Sender<(u64, u64)>,
     ) -> Result<BundleInfo> {
         let appliance = self.clone();
-        let verify = move || appliance.verify(file, &progress);
+        let verify = move || appliance.verify(&file, &progress);
         tokio::task::spawn_blocking(verify)
             .await
             .map_err(internal)?
@@ -223,7 +223,7 @@ impl<H: Host> Api for Appliance<Docker, H> {
 }
 
 impl<H: Host> Appliance<Docker, H> {
-    fn verify(&self, file: File, progress: &mpsc::Sender<(u64, u64)>) -> Result<BundleInfo> {
+    fn verify(&self, file: &File, progress: &mpsc::Sender<(u64, u64)>) -> Result<BundleInfo> {
         let (id, offer) = self.accept(file)?;
         let mut file = offer.reopen().map_err(internal)?;
         berth_format::bundle::verify_whole(&mut file, &offer.root, |done, total| {

@@ -141,7 +141,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         })
     }
 
-    fn accept(&self, file: File) -> Result<(u64, Arc<Offer>)> {
+    fn accept(&self, file: &File) -> Result<(u64, Arc<Offer>)> {
         let trust = self.0.store.trust().map_err(internal)?;
         let offer = Arc::new(offer::read(file, &trust, self.0.host.now())?);
         let mut offers = self.0.offers.lock().unwrap_or_else(PoisonError::into_inner);

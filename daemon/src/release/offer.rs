@@ -9,6 +9,7 @@
 //!    list names exactly the blobs that they sign for ([`bundle::open`]).
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 
 use berth_format::bundle::{self, Head, RootFile, read_head};
 use berth_format::root::{Role, Root, RootError};
@@ -31,7 +32,8 @@ pub struct Offer {
 }
 
 /// Reads and verifies the head of a bundle.
-pub fn read(mut file: File, trust: &Trust, now: jiff::Timestamp) -> Result<Offer, Refusal> {
+pub fn read(file: &File, trust: &Trust, now: jiff::Timestamp) -> Result<Offer, Refusal> {
+    let mut file = reopen(file).map_err(crate::api::internal)?;
     let size = file.metadata().map_err(crate::api::internal)?.len();
     let head = read_head(&mut file).map_err(|e| e.refusal())?;
     let (root, kept) = believe(&head, trust)?;
@@ -58,11 +60,9 @@ pub fn read(mut file: File, trust: &Trust, now: jiff::Timestamp) -> Result<Offer
 }
 
 impl Offer {
-    /// Another handle on the same open file, at its beginning.
+    /// The same file, at its beginning.
     pub fn reopen(&self) -> std::io::Result<File> {
-        let mut file = self.file.try_clone()?;
-        std::io::Seek::rewind(&mut file)?;
-        Ok(file)
+        reopen(&self.file)
     }
 }
 
@@ -119,4 +119,10 @@ fn confirmed(file: &RootFile) -> Result<Root, Refusal> {
     } else {
         Err(Refusal::new(Code::SignatureMismatch, "not the first root"))
     }
+}
+
+/// The same file with a position of its own: that of a descriptor which was handed over is shared
+/// with whoever handed it over.
+fn reopen(file: &File) -> std::io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
