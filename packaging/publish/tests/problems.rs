@@ -80,6 +80,11 @@ fn each_refusal_has_its_line_and_says_what_to_do() {
             "expected one port",
         ),
         ("depends_on: [nobody]", "nobody is no service"),
+        ("ports: ['99:1']", "publishes 99, and so does db"),
+        (
+            "depends_on: {db: {condition: service_healthy}}",
+            "whose healthcheck is off",
+        ),
         (
             "depends_on: [dev]",
             "add the profile, or say `required: false`",
@@ -139,7 +144,7 @@ fn each_refusal_has_its_line_and_says_what_to_do() {
         ),
     ] {
         let compose = format!(
-            "services:\n  db: {{image: db}}\n  dev: {{image: dev, profiles: [dev]}}\n  web: {{image: web, {service}}}\n"
+            "services:\n  db: {{image: db, ports: ['99:9'], healthcheck: {{disable: true}}}}\n  dev: {{image: dev, profiles: [dev]}}\n  web: {{image: web, {service}}}\n"
         );
         let compose = compose
             .replace("image: web, image", "image")
@@ -217,6 +222,11 @@ fn berth_yaml_is_read_strictly() {
         ("images: {web: {tar: x}}\n", "write {archive: IMAGE.tar}"),
         ("host_data: [/srv]\n", "no service mounts /srv"),
         ("ignore: [links]\n", "expected build"),
+        (
+            "data: unchanged\nmigrations: [{name: m, image: x}]\n",
+            "m is not reversible",
+        ),
+        ("config: [{name: A}]\n", "a value that nothing uses"),
         ("data: maybe\n", "expected may-change or unchanged"),
         ("upgrade: {from: latest}\n", "unexpected character"),
         ("migrations: [{image: x}]\n", "has no `name`"),

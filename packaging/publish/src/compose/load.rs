@@ -184,6 +184,18 @@ impl Loader<'_> {
             let mut values = Map::default();
             for a in assignments {
                 let is_own_env = Path::new(file).file_name().is_some_and(|n| n == ".env");
+                let own_value = a.value.is_some() && a.value != variables.get(&a.name);
+                if own_value && !is_own_env && variables.is_field(&a.name) {
+                    report.warning(Problem::new(
+                        &a.pos,
+                        &key,
+                        format!(
+                            "{} is a config field, and this file gives it a value of its own",
+                            a.name
+                        ),
+                        format!("write {0}=${{{0}}} to pass on what the admin says", a.name),
+                    ));
+                }
                 let value = match (variables.get(&a.name), a.value) {
                     // What .env says of a field is for developers.
                     (Some(place), Some(_)) if is_own_env && variables.is_field(&a.name) => place,

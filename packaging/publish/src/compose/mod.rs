@@ -23,6 +23,7 @@ mod migrations;
 mod mounts;
 mod normalize;
 mod ports;
+mod sense;
 mod service;
 mod top;
 mod units;
@@ -190,6 +191,7 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
             resolved.insert(service_name, service);
         }
     }
+    sense::check_together(&services, &resolved);
     let mut used = loader.extended.borrow().clone();
     used.extend(builder.active.iter().cloned());
     let (migrations, inherits) = builder.migrations(&loader, &resolved, &mut used);
@@ -213,14 +215,15 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
         grants,
         data: berth.data,
         services: resolved,
-        networks: builder.networks,
-        volumes: builder.volumes,
+        networks: std::mem::take(&mut builder.networks),
+        volumes: std::mem::take(&mut builder.volumes),
         migrations,
-        images: builder.images,
+        images: std::mem::take(&mut builder.images),
         layers: BTreeMap::new(),
-        files: builder.packer.files,
+        files: std::mem::take(&mut builder.packer.files),
     };
     if report.is_ok() {
+        builder.check_release(&release);
         for what in validate::check(&release) {
             report.problem(Problem::new(&Pos::file(first), "", what, ""));
         }
