@@ -7,7 +7,9 @@
     reason = "a fixture that does not stand fails its test"
 )]
 
+mod bundle;
 mod doors;
 mod fixture;
+mod import;
 mod load;
 mod verbs;

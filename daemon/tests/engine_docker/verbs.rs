@@ -290,7 +290,7 @@ async fn health_and_death_are_seen_as_they_happen() {
         test: Some(vec!["CMD".into(), "/bin/true".into()]),
         interval_ms: Some(200),
         timeout_ms: Some(5000),
-        retries: Some(1),
+        retries: Some(50),
         start_period_ms: None,
         start_interval_ms: Some(100),
     });
