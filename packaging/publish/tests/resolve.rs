@@ -140,6 +140,48 @@ fn the_reference_product_resolves() {
     }
 }
 
+#[test]
+fn volumes_of_images_get_names_that_outlive_generations() {
+    let mut resolved = good(&[
+        (
+            "berth.yaml",
+            "product: shop\nversion: 1.0.0\nmigrations:\n- {name: dump, service: db, command: [dump]}\n- {name: other, image: 'postgres:16'}\n",
+        ),
+        (
+            "compose.yaml",
+            "services:\n  db: {image: 'postgres:16', volumes: ['logs:/var/log/']}\nvolumes: {logs: }\n",
+        ),
+    ]);
+    let paths = ["/var/lib/data".to_owned(), "/var/log".to_owned()];
+    let inherits = resolved.inherits.clone();
+    berth_publish::compose::add_image_volumes(&mut resolved.release, &inherits, "db", &paths);
+    let release = &resolved.release;
+    let volumes = |mounts: &[Mount]| -> Vec<String> {
+        mounts
+            .iter()
+            .filter_map(|m| match m {
+                Mount::Volume { volume, .. } => Some(volume.to_string()),
+                _ => None,
+            })
+            .collect()
+    };
+    assert_eq!(
+        volumes(&release.services["db"].mounts),
+        ["logs", "db-var-lib-data"]
+    );
+    let [dump, other] = release.migrations.as_slice() else {
+        panic!()
+    };
+    assert_eq!(volumes(&dump.service.mounts), ["logs", "db-var-lib-data"]);
+    assert_eq!(
+        volumes(&other.service.mounts),
+        ["other-var-lib-data", "other-var-log"]
+    );
+    assert!(release.volumes["db-var-lib-data"].snapshot);
+    assert!(!release.volumes["other-var-lib-data"].snapshot);
+    assert!(berth_format::validate::check(release).is_empty());
+}
+
 /// `BERTH_BLESS=1 cargo test` writes what it finds; read the difference before you commit it.
 #[test]
 fn products_in_the_style_of_real_ones() {

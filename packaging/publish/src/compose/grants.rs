@@ -62,7 +62,18 @@ impl Needed {
                 && d.detail == g.detail
         };
         let said = |g: &Grant| declared.iter().any(|d| covers(d, g));
-        for (grant, (pos, key)) in self.all.iter().filter(|(g, _)| !said(g)) {
+        // Said once, of the service, is enough.
+        let same_as_service = |g: &Grant| {
+            inherits.get(&g.service).is_some_and(|owner| {
+                let service = owner.clone();
+                self.all.contains_key(&Grant {
+                    service,
+                    ..g.clone()
+                })
+            })
+        };
+        let missing = |g: &Grant| !said(g) && !same_as_service(g);
+        for (grant, (pos, key)) in self.all.iter().filter(|(g, _)| missing(g)) {
             let text = grant_text(grant.kind, &grant.detail);
             report.problem(Problem::new(
                 pos,
