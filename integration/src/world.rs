@@ -45,11 +45,23 @@ impl World {
                 }
             }
         }
-        for question in ["history", "config get", "status"] {
-            let mut answer = machine.berth(question.split(' ')).value;
-            scrub(&mut answer);
-            world.insert(format!("berth {question}"), answer.to_string());
+        let mut status = machine.berth(["status"]).value;
+        // What is offered and typed before the first install is no state of a product.
+        if !status["version"].is_null() {
+            let config = machine.berth(["config", "get"]).value;
+            world.insert("berth config".into(), config.to_string());
         }
+        scrub(&mut status);
+        world.insert("berth status".into(), status.to_string());
+        // A try that changed nothing is remembered, as one that changed nothing.
+        let mut history = machine.berth(["history"]).value;
+        if let Some(runs) = history.as_array_mut() {
+            runs.retain(|run| {
+                run["ended"]["outcome"] != "rolled-back"
+                    || run["failure"]["effect"] != "nothing-changed"
+            });
+        }
+        world.insert("berth history".into(), history.to_string());
         Ok(Self(world))
     }
 
@@ -71,14 +83,13 @@ fn addresses(networks: &Value) -> BTreeMap<String, Value> {
 // Health is Docker's to change, and its sentence with it.
 fn scrub(value: &mut Value) {
     if let Some(status) = value.as_object_mut() {
-        for key in ["summary", "available"] {
-            if status.contains_key("generation") {
-                status.remove(key);
-            }
+        for key in ["summary", "available", "state"] {
+            status.remove(key);
         }
         if let Some(services) = status.get_mut("services").and_then(Value::as_array_mut) {
             for service in services {
                 service["summary"] = Value::Null;
+                service["good"] = Value::Null;
                 service["container"]["health"] = Value::Null;
             }
         }

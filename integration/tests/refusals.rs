@@ -333,7 +333,8 @@ fn a_question_that_does_not_fit_changes_nothing() {
         (&["config", "set", "NO_SUCH_FIELD=1"], "config-unknown", 2),
         (&["logs", "nobody"], "not-found", 2),
         (&["rollback", "--confirm", "1.1.0"], "no-way-back", 6),
-        (&["trust", "abc"], "usage", 2),
+        // Not even a fingerprint: the command line says so by itself.
+        (&["trust", "abc"], "", 2),
     ];
     let mut wrong = Vec::new();
     for (words, code, exit) in cases {
@@ -365,6 +366,7 @@ fn a_first_install_that_does_not_fit_leaves_an_empty_machine() {
     let machine = Machine::new().unwrap();
     let before = World::of(&machine).unwrap();
     let bundle = machine.published.bundle("1.0.0").display().to_string();
+    let url = "EXTERNAL_URL=http://localhost:8080";
     let cases: &[(&[&str], &str)] = &[
         (&["install", &bundle, "--yes"], "config-missing"),
         (
@@ -378,7 +380,15 @@ fn a_first_install_that_does_not_fit_leaves_an_empty_machine() {
             "config-invalid",
         ),
         (
-            &["install", &bundle, "--yes", "--set", "NO_SUCH_FIELD=1"],
+            &[
+                "install",
+                &bundle,
+                "--yes",
+                "--set",
+                url,
+                "--set",
+                "NO_SUCH_FIELD=1",
+            ],
             "config-unknown",
         ),
         (&["update", &bundle, "--yes"], "not-installed"),
