@@ -102,7 +102,7 @@ pub fn make(
     };
     let signature = key.sign(&signed, &subject)?;
     let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
-    let file = out::scratch(parent.unwrap_or(Path::new(".")))?;
+    let file = out::scratch(parent.unwrap_or(Path::new(".")), ".berth-")?;
     let total = index.members.iter().map(|m| m.size).sum();
     let mut task = progress.task("writing", total);
     {

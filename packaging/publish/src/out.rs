@@ -13,6 +13,9 @@ use berth_format::layer::Layer;
 use serde::Deserialize;
 use tempfile::NamedTempFile;
 
+/// How the names of files begin that are not finished.
+const UNFINISHED: &str = ".new-";
+
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OutError {
@@ -42,10 +45,24 @@ impl Out {
             Err(fs::TryLockError::WouldBlock) => return Err(OutError::Busy(dir.to_owned())),
             Err(fs::TryLockError::Error(error)) => return Err(at(&path)(error)),
         }
-        Ok(Self {
+        let out = Self {
             dir: dir.to_owned(),
             _lock: lock,
-        })
+        };
+        out.tidy()?;
+        Ok(out)
+    }
+
+    // What a build that was cut off left behind; nobody else is at work here.
+    fn tidy(&self) -> Result<(), OutError> {
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let path = entry.map_err(at(&self.dir))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(UNFINISHED) {
+                fs::remove_file(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -82,7 +99,7 @@ impl Out {
 
     /// A file that has no final name yet.
     pub fn scratch(&self) -> Result<NamedTempFile, OutError> {
-        scratch(&self.dir)
+        scratch(&self.dir, UNFINISHED)
     }
 
     /// Gives a finished file its name.
@@ -103,9 +120,9 @@ impl Out {
 }
 
 /// A file in `dir` that is gone if it is not kept.
-pub fn scratch(dir: &Path) -> Result<NamedTempFile, OutError> {
+pub fn scratch(dir: &Path, prefix: &str) -> Result<NamedTempFile, OutError> {
     tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(prefix)
         // A web server reads what is published.
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(dir)

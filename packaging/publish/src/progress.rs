@@ -44,14 +44,7 @@ impl Progress {
         let label = label.into();
         let bar = self.bars.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let template = if total == 0 {
-                "{msg} {bytes} ({bytes_per_sec})"
-            } else {
-                "{msg} [{bar:30}] {bytes}/{total_bytes} ({bytes_per_sec}, {eta})"
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
+            bar.set_style(style(total));
             bar.with_message(label.clone())
         });
         let now = Instant::now();
@@ -93,11 +86,15 @@ impl Task {
 
     /// So many bytes, of so many.
     pub fn at(&mut self, done: u64, total: u64) {
-        (self.done, self.total) = (done, total);
         if let Some(bar) = &self.bar {
+            if self.total == 0 && total > 0 {
+                bar.set_style(style(total));
+            }
             bar.set_length(total);
             bar.set_position(done);
-        } else if !self.silent && self.told.elapsed() >= QUIET {
+        }
+        (self.done, self.total) = (done, total);
+        if self.bar.is_none() && !self.silent && self.told.elapsed() >= QUIET {
             self.told = Instant::now();
             match (done * 100).checked_div(total) {
                 Some(percent) => eprintln!("{}: {percent} %", self.label),
@@ -116,4 +113,15 @@ impl Task {
             eprintln!("{}: {result} ({seconds:.1} s)", self.label);
         }
     }
+}
+
+fn style(total: u64) -> ProgressStyle {
+    let template = if total == 0 {
+        "{msg} {bytes} ({bytes_per_sec})"
+    } else {
+        "{msg} [{bar:30}] {bytes}/{total_bytes} ({bytes_per_sec}, {eta})"
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
