@@ -192,6 +192,12 @@ impl Store {
         rows.into_iter().map(Raw::read).collect()
     }
 
+    /// Number of the last journal line of any run; 0 before the first.
+    pub fn last_entry(&self) -> Result<i64> {
+        let last = "SELECT coalesce(max(seq), 0) FROM entries";
+        Ok(self.db().query_row(last, [], |row| row.get(0))?)
+    }
+
     /// Journal lines after `seq`, at most `limit`.
     pub fn entries(&self, run: i64, after: i64, limit: u32) -> Result<Vec<Entry>> {
         let db = self.db();
@@ -235,6 +241,15 @@ impl Store {
             "INSERT INTO notes (run, hop, kind, name, value) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (run, hop, kind, name) DO UPDATE SET value = excluded.value",
             (run.id, index(run.hop), kind, name, value),
+        )?;
+        Ok(())
+    }
+
+    /// Forgets notes of one kind: what they spoke of is done with.
+    pub fn forget_notes(&self, run: i64, hop: usize, kind: &str) -> Result<()> {
+        self.db().execute(
+            "DELETE FROM notes WHERE run = ?1 AND hop = ?2 AND kind = ?3",
+            (run, index(hop), kind),
         )?;
         Ok(())
     }

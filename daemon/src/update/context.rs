@@ -63,6 +63,12 @@ impl<E: Engine, H: Host> Context<E, H> {
         drop(self.notices.send(notice));
     }
 
+    /// What Docker holds is on the disk.
+    pub async fn sync_docker(&self) -> Result<(), StepError> {
+        let root = self.docker_root().await?;
+        Ok(self.host.syncfs(&root).await?)
+    }
+
     /// Where Docker keeps its data.
     pub async fn docker_root(&self) -> Result<PathBuf, StepError> {
         Ok(self.engine(|e| async move { e.info().await }).await?.root)

@@ -6,7 +6,7 @@ use super::context::{Context, StepError};
 use super::steps;
 use super::transition::{Event, Phase, Step, next};
 use crate::api::Notice;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::host::Host;
 use crate::store::{Run, StoreError};
 
@@ -31,8 +31,12 @@ pub async fn drive<E: Engine, H: Host>(
             Phase::Forward(step) => match steps::forward(ctx, run, step).await {
                 Ok(detail) => (Event::Done, detail),
                 Err(error) => {
+                    // Only steps that judged a release say it in full.
+                    let judged = matches!(error, StepError::Refused(_));
                     let refusal = explain(error, step, run);
-                    quarantine(ctx, run, step, &refusal)?;
+                    if judged {
+                        quarantine(ctx, run, step, &refusal)?;
+                    }
                     let summary = refusal.summary.clone();
                     run.failure.get_or_insert(refusal);
                     (Event::Failed, summary)
@@ -119,11 +123,7 @@ fn record<E: Engine, H: Host>(
             return Ok(());
         }
     };
-    let before = ctx
-        .store
-        .entries(run.id, 0, u32::MAX)?
-        .last()
-        .map_or(0, |e| e.seq);
+    let before = ctx.store.last_entry()?;
     let commit = match (run.phase, event) {
         (Phase::Forward(Step::Commit), Event::Done) => Some(steps::installed(run, &ctx.store, at)?),
         _ => None,
@@ -163,6 +163,12 @@ fn explain(error: StepError, step: Step, run: &Run) -> Refusal {
         Step::Premigrate | Step::Migrate => Code::MigrationFailed,
         Step::Start => Code::Unhealthy,
         Step::Commit | Step::Open | Step::Prune => Code::Internal,
+    };
+    let code = match error {
+        StepError::Engine(EngineError::Gone(_)) => Code::EngineGone,
+        // The machine's fault, not the release's.
+        StepError::Engine(_) if code == Code::Unhealthy => Code::EngineRefused,
+        _ => code,
     };
     let mut refusal = error.refusal(code);
     if step <= Step::Commit {

@@ -27,6 +27,9 @@ const OWN_CHECK: Duration = Duration::from_millis(400);
 /// How long a service may take when its release does not say.
 const WITHIN: Duration = Duration::from_mins(5);
 
+/// How long a service may take to end where another one waits for its end.
+const COMPLETES: Duration = Duration::from_mins(30);
+
 /// Lines of a log that a failure shows.
 pub const LOG_LINES: usize = 20;
 
@@ -52,7 +55,15 @@ pub async fn bring_up<E: Engine, H: Host>(
         .keys()
         .map(|name| (name, watch::Sender::new(Reached::Nothing)))
         .collect();
+    let awaited: BTreeSet<&Name> = release
+        .services
+        .values()
+        .flat_map(|s| &s.depends_on)
+        .filter(|(_, d)| d.condition == Condition::ServiceCompletedSuccessfully)
+        .map(|(name, _)| name)
+        .collect();
     let one = |(name, container): (&Name, &String)| {
+        let must_end = awaited.contains(name);
         let (reached, container) = (&reached, container.clone());
         let name = name.clone();
         async move {
@@ -66,7 +77,7 @@ pub async fn bring_up<E: Engine, H: Host>(
             })
             .await?;
             reached[&name].send_replace(Reached::Started);
-            let end = until_good(ctx, &name, service, &container).await?;
+            let end = until_good(ctx, &name, service, &container, must_end).await?;
             reached[&name].send_replace(end);
             Ok::<_, StepError>(())
         }
@@ -120,12 +131,14 @@ async fn until_good<E: Engine, H: Host>(
     name: &Name,
     service: &Service,
     container: &str,
+    must_end: bool,
 ) -> Result<Reached, StepError> {
     let begun = ctx.host.monotonic();
-    let within = service
-        .probe
-        .as_ref()
-        .map_or(WITHIN, |p| Duration::from_millis(p.within_ms));
+    let within = match &service.probe {
+        Some(probe) => Duration::from_millis(probe.within_ms),
+        None if must_end => COMPLETES,
+        None => WITHIN,
+    };
     let settle = Duration::from_millis(service.settle_ms);
     let mut last_check: Option<Duration> = None;
     let mut checked_good = false;
@@ -138,7 +151,7 @@ async fn until_good<E: Engine, H: Host>(
             return Err(unhealthy(ctx, name, container, "its container is gone".into()).await);
         };
         match seen.state {
-            ContainerState::Exited { code: 0 } if is_one_off(service) => {
+            ContainerState::Exited { code: 0 } if must_end || is_one_off(service) => {
                 return Ok(Reached::Completed);
             }
             ContainerState::Exited { code } => {
@@ -200,7 +213,7 @@ async fn until_good<E: Engine, H: Host>(
             None => true,
         };
         let judged = service.probe.is_some() || seen.health != Health::None;
-        if running && own_health && probed && (judged || up >= settle) {
+        if !must_end && running && own_health && probed && (judged || up >= settle) {
             return Ok(Reached::Good);
         }
         if up >= within {

@@ -93,9 +93,11 @@ pub fn hop(
             });
         }
     }
-    let (snapshot, not_covered) = match current {
-        Some(current) if data_may_change => covered(current.release),
-        _ => (Vec::new(), Vec::new()),
+    // Also those of the new release alone: one that an older release left behind comes back.
+    let (snapshot, not_covered) = if data_may_change {
+        covered(current.map(|c| c.release).into_iter().chain([release]))
+    } else {
+        (Vec::new(), Vec::new())
     };
     let had = current.map(|c| &c.release.volumes);
     let new_volumes = release
@@ -280,14 +282,19 @@ fn changes(
 }
 
 /// Volumes that a snapshot covers, and those that none does: real names.
-fn covered(release: &Release) -> (Vec<String>, Vec<String>) {
-    let (mut yes, mut no) = (Vec::new(), Vec::new());
-    for (name, volume) in &release.volumes {
-        let covered = volume.snapshot && volume.driver_opts.is_empty();
-        let list = if covered { &mut yes } else { &mut no };
-        list.push(resolve::volume_name(&release.product, name));
+fn covered<'a>(releases: impl Iterator<Item = &'a Release>) -> (Vec<String>, Vec<String>) {
+    let mut all = BTreeMap::new();
+    for release in releases {
+        for (name, volume) in &release.volumes {
+            let covered = volume.snapshot && volume.driver_opts.is_empty();
+            // The older release knows what is in it.
+            all.entry(resolve::volume_name(&release.product, name))
+                .or_insert(covered);
+        }
     }
-    (yes, no)
+    let (yes, no): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, covered)| *covered);
+    let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
+    (names(yes), names(no))
 }
 
 /// The releases to go through, the last one being `to`. The fewest hops that skip no stop.

@@ -10,8 +10,7 @@ pub async fn run<E: Engine, H: Host>(
     ctx: &Context<E, H>,
     scene: &Scene,
 ) -> Result<String, StepError> {
-    let root = ctx.docker_root().await?;
-    ctx.host.syncfs(&root).await?;
+    ctx.sync_docker().await?;
     Ok(format!("{} is the installed version", scene.hop.to))
 }
 

@@ -11,14 +11,14 @@ mod discard;
 mod fetch;
 mod halt;
 mod migrate;
-mod open;
+pub mod open;
 mod prepare;
 mod prune;
 mod restore;
 mod revive;
 mod snapshot;
 mod start;
-mod stop;
+pub mod stop;
 
 pub use commit::installed;
 pub use fetch::is_fetched;

@@ -24,6 +24,7 @@ pub async fn run<E: Engine, H: Host>(
         .ballast(&snapshots.join("ballast"), BALLAST)
         .await?;
 
+    super::discard::sweep(ctx, scene).await?;
     networks(ctx, scene, &scene.new).await?;
     for (_, spec) in resolve::volumes(&scene.new, &scene.values)? {
         let name = spec.name.as_str();

@@ -41,13 +41,21 @@ pub async fn run<E: Engine, H: Host>(
         .map(|(n, p)| (n.clone(), p.container.clone()))
         .collect();
     for (name, real) in &containers {
+        let (spec, laid) = installed_spec(release, installed, &ctx.place, name)?;
         if ctx
             .engine(|e| async move { e.inspect(real).await })
             .await?
             .is_none()
         {
-            let (spec, laid) = installed_spec(release, installed, &ctx.place, name)?;
             container(ctx, &spec, &laid).await?;
+            continue;
+        }
+        // A create that was cut off left it without some of its networks.
+        let spec = &spec;
+        match ctx.engine(|e| async move { e.create(spec).await }).await {
+            // An older Berth described it in other words: it is the one that was committed.
+            Err(EngineError::Conflict(_)) => {}
+            result => result?,
         }
     }
     let health = bring_up(ctx, release, &containers).await;

@@ -15,8 +15,10 @@ pub async fn run<E: Engine, H: Host>(
     }
     let dir = ctx.snapshots(run).await?;
     ctx.host.make_dir(&dir).await?;
+    let made = ctx.store.notes(run.id, run.hop, "volume")?;
     let mut bytes = 0;
-    for volume in &scene.hop.snapshot {
+    // What this hop made holds nothing yet, and goes with an undo.
+    for volume in scene.hop.snapshot.iter().filter(|v| !made.contains_key(*v)) {
         let volume = volume.as_str();
         let Some(data) = ctx
             .engine(|e| async move { e.volume_path(volume).await })

@@ -14,7 +14,6 @@ use futures_util::future::try_join_all;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::update::context::{Context, Scene, StepError};
-use crate::update::plan::Action;
 use crate::update::policy::stop_order;
 use crate::update::resolve::DOORS;
 
@@ -38,12 +37,8 @@ pub async fn run<E: Engine, H: Host>(
         let one = |name: &Name| {
             let stop = stops.iter().find(|(n, _)| *n == name).copied();
             let grace = grace(old, name);
-            let cycles = scene
-                .hop
-                .services
-                .get(name)
-                .is_some_and(|c| c.action == Action::Cycle);
-            let closes = scene.hop.data_may_change && cycles && has_doors(old, name);
+            // Also of what is replaced: a migration may start it once more (`db@old`).
+            let closes = scene.hop.data_may_change && has_doors(old, name);
             async move {
                 let Some((_, container)) = stop else {
                     return Ok(());
@@ -79,8 +74,7 @@ pub async fn disarm<E: Engine, H: Host>(
             result => result?,
         }
     }
-    let root = ctx.docker_root().await?;
-    Ok(ctx.host.syncfs(&root).await?)
+    ctx.sync_docker().await
 }
 
 pub fn grace(release: &berth_format::Release, name: &Name) -> Duration {
