@@ -272,4 +272,56 @@ mod tests {
             }
         }
     }
+
+    /// The drawing of docs/states.md.
+    fn drawing() -> String {
+        let id = |phase: Phase| match phase {
+            Phase::Idle => "[*]".to_owned(),
+            Phase::Forward(step) => step.as_str().to_owned(),
+            Phase::Back(undo) => undo.as_str().to_owned(),
+            Phase::Halted(undo) => format!("halted_{}", undo.as_str()),
+        };
+        let mut lines = vec!["stateDiagram-v2".to_owned()];
+        for phase in phases() {
+            // Edges to the same phase are one, with every event that leads there.
+            let mut edges: Vec<(Phase, Vec<String>)> = Vec::new();
+            for event in EVENTS {
+                let Ok(after) = next(phase, event) else {
+                    continue;
+                };
+                let event = format!("{event:?}").to_lowercase();
+                match edges.iter_mut().find(|(to, _)| *to == after) {
+                    Some((_, events)) => events.push(event),
+                    None => edges.push((after, vec![event])),
+                }
+            }
+            for (after, events) in edges {
+                lines.push(format!(
+                    "    {} --> {}: {}",
+                    id(phase),
+                    id(after),
+                    events.join(", ")
+                ));
+            }
+        }
+        lines.join("\n")
+    }
+
+    #[test]
+    fn the_drawing_in_docs_is_the_match() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/states.md");
+        let page = format!(
+            "# The states of an update\n\n\
+             Drawn from `update::transition::next` by its test; after a change there, draw it anew \
+             with\n`BERTH_BLESS=1 cargo test -p berth-daemon the_drawing`. `[*]` is idle: no update \
+             is under way.\n\n\
+             ```mermaid\n{}\n```\n",
+            drawing()
+        );
+        if std::env::var_os("BERTH_BLESS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(found, page, "draw docs/states.md anew: BERTH_BLESS=1");
+    }
 }
