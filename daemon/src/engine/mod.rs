@@ -17,6 +17,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 pub mod docker;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod load;
 pub mod spec;
 

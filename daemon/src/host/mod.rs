@@ -17,6 +17,8 @@ mod copy;
 mod data;
 mod disk;
 mod exchange;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod lay;
 mod linux;
 mod metadata;

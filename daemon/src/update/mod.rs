@@ -16,6 +16,8 @@ pub mod plan;
 pub mod planner;
 pub mod policy;
 pub mod resolve;
+#[cfg(test)]
+mod seeded;
 mod steps;
 pub mod transition;
 
