@@ -17,7 +17,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 lantern=$here/lantern
 cache=${BERTH_CACHE:-$HOME/.cache/berth}/images
 suite=bookworm
-mirror=${DEBIAN_MIRROR:-http://localhost}
+# Where this machine gets Debian from, unless it is told another one.
+configured=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed -n 's#/debian/\{0,1\}$##p' | head -n 1)
+mirror=${DEBIAN_MIRROR:-$configured}
 arch=$(dpkg --print-architecture)
 created=2026-01-01T00:00:00Z
 epoch=1767225600

@@ -22,6 +22,11 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
+# Where this machine gets Debian from.
+debian_mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/\{0,1\}$'
+}
+
 # Compose v2 as Debian 13 has it, in a folder of its own.
 compose_of_trixie() {
   local to=$BERTH_CACHE/compose-trixie a=$work/apt
@@ -29,7 +34,7 @@ compose_of_trixie() {
     note "fetching docker-compose of Debian 13"
     mkdir -p "$to" "$a/state/lists/partial" "$a/cache/archives/partial"
     : >"$a/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://localhost/debian trixie main" >"$a/sources.list"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror) trixie main" >"$a/sources.list"
     cat >"$a/apt.conf" <<CONF
 Dir::State "$a/state"; Dir::State::status "$a/status"; Dir::Cache "$a/cache";
 Dir::Etc::sourcelist "$a/sources.list"; Dir::Etc::sourceparts "/dev/null";

@@ -11,10 +11,12 @@ fn killed_in(machine: &mut Machine, phase: &str, to: &str, expected: &str) {
     machine.berthd.start_holding(&[phase]).unwrap();
     let mut words = machine.update_words(to);
     words.push("--retry-quarantined".into());
-    let update = machine.berthd.begin(words).unwrap();
+    let mut update = machine.berthd.begin(words).unwrap();
     machine.wait_phase(phase).unwrap();
     machine.berthd.kill().unwrap();
-    drop(update.wait_with_output());
+    // The client would wait for berthd to come back.
+    update.kill().unwrap();
+    update.wait().unwrap();
     machine.berthd.start().unwrap();
     machine.wait_healthy(expected).unwrap();
     assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
@@ -80,13 +82,14 @@ fn the_first_install_leaves_nothing_or_all() {
     for phase in ["prepare", "migrate", "start"] {
         machine.berthd.kill().unwrap();
         machine.berthd.start_holding(&[phase]).unwrap();
-        let install = machine
+        let mut install = machine
             .berthd
             .begin(machine.install_words("1.0.0"))
             .unwrap();
         machine.wait_phase(phase).unwrap();
         machine.berthd.kill().unwrap();
-        drop(install.wait_with_output());
+        install.kill().unwrap();
+        install.wait().unwrap();
         machine.berthd.start().unwrap();
         machine.wait_state("not-installed").unwrap();
         assert!(machine.engine.containers().unwrap().is_empty(), "{phase}");
@@ -105,13 +108,14 @@ fn a_rollback_by_hand_that_is_cut_off_leaves_what_runs() {
     for phase in ["snapshot", "migrate", "start"] {
         machine.berthd.kill().unwrap();
         machine.berthd.start_holding(&[phase]).unwrap();
-        let back = machine
+        let mut back = machine
             .berthd
             .begin(["rollback", "--confirm", "1.2.0"])
             .unwrap();
         machine.wait_phase(phase).unwrap();
         machine.berthd.kill().unwrap();
-        drop(back.wait_with_output());
+        back.kill().unwrap();
+        back.wait().unwrap();
         machine.berthd.start().unwrap();
         machine.wait_healthy("1.4.0").unwrap();
         assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
