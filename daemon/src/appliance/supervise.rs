@@ -44,6 +44,8 @@ enum Need {
     Create,
     Start,
     Restart,
+    /// It runs, but an update could not open its doors or set its restart policy.
+    Finish,
 }
 
 impl<E: Engine, H: Host> Appliance<E, H> {
@@ -97,7 +99,11 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 continue;
             };
             let container = seen.get(placed.container.as_str()).copied();
-            let Some(need) = need(container, service.restart) else {
+            let doors = has_doors(release, &name)
+                .then(|| installed.networks.get(DOORS))
+                .flatten();
+            let doors = doors.map(|n| n.name.as_str());
+            let Some(need) = need(container, service.restart, doors) else {
                 let since = tries.get(&name).map(|t| now.saturating_sub(t.last));
                 if since.is_some_and(|since| since > FORGIVEN) {
                     tries.remove(&name);
@@ -134,6 +140,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             Need::Create => "its container was gone: created and started again",
             Need::Start => "it was down: started again",
             Need::Restart => "it was unhealthy: restarted",
+            Need::Finish => "its doors or its restart policy were not set: set now",
         };
         log::warn!(SERVICE = name.to_string(); "{name}: {what}");
         let at = self.0.host.now();
@@ -147,7 +154,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 let (spec, laid) = installed_spec(release, installed, &ctx.place, name)?;
                 prepare_container(&ctx, &spec, &laid).await?;
             }
-            Need::Start => {}
+            Need::Start | Need::Finish => {}
             Need::Restart => {
                 let grace = stop_grace(release, name);
                 ctx.engine.stop(container, grace).await?;
@@ -184,12 +191,18 @@ fn waits(
     })
 }
 
-fn need(container: Option<&Container>, policy: Restart) -> Option<Need> {
+fn need(container: Option<&Container>, policy: Restart, doors: Option<&str>) -> Option<Need> {
     let Some(container) = container else {
         return Some(Need::Create);
     };
     match container.state {
         ContainerState::Running if container.health == Health::Unhealthy => Some(Need::Restart),
+        ContainerState::Running
+            if doors.is_some_and(|doors| !container.networks.contains_key(doors))
+                || (container.restart == Restart::No && policy != Restart::No) =>
+        {
+            Some(Need::Finish)
+        }
         // A one-off that ended is left alone: so says its policy.
         ContainerState::Exited { .. } if policy == Restart::No => None,
         ContainerState::Exited { code: 0 } if matches!(policy, Restart::OnFailure { .. }) => None,
