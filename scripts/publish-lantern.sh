@@ -54,5 +54,5 @@ done
 touch "$out.new/complete"
 rm -rf "$out"
 mv "$out.new" "$out"
-keep_newest "$BERTH_CACHE/published" 2
+keep_newest "$BERTH_CACHE/published" 4
 echo "$out"
