@@ -213,7 +213,12 @@ async fn until_good<E: Engine, H: Host>(
             None => true,
         };
         let judged = service.probe.is_some() || seen.health != Health::None;
-        if !must_end && running && own_health && probed && (judged || up >= settle) {
+        // One that was left running has settled long ago.
+        let since_start = seen
+            .started
+            .and_then(|at| Duration::try_from(ctx.host.now().duration_since(at)).ok());
+        let settled = up.max(since_start.unwrap_or_default()) >= settle;
+        if !must_end && running && own_health && probed && (judged || settled) {
             return Ok(Reached::Good);
         }
         if up >= within {
