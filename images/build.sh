@@ -18,7 +18,8 @@ lantern=$here/lantern
 cache=${BERTH_CACHE:-$HOME/.cache/berth}/images
 suite=bookworm
 # Where this machine gets Debian from, unless it is told another one.
-configured=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed -n 's#/debian/\{0,1\}$##p' | head -n 1)
+configured=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
+  awk 'sub("/debian/?$", "") && !found++')
 mirror=${DEBIAN_MIRROR:-$configured}
 arch=$(dpkg --print-architecture)
 created=2026-01-01T00:00:00Z

@@ -24,7 +24,7 @@ trap 'exit 130' INT TERM
 
 # Where this machine gets Debian from.
 debian_mirror() {
-  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/\{0,1\}$'
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | awk '/\/debian\/?$/ && !found++'
 }
 
 # Compose v2 as Debian 13 has it, in a folder of its own.

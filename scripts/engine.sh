@@ -87,7 +87,7 @@ docker_rules() { iptables-save 2>/dev/null | awk '/^\*/ {t = substr($0, 2)} /^-A
 put_back() {
   local table rule own
   own="10\.$((200 + slot))\.|$(bridges | paste -sd'|')"
-  comm -23 "$1" <(docker_rules) | grep -vE -- "$own" | while read -r table rule; do
+  comm -23 "$1" <(docker_rules) | { grep -vE -- "$own" || true; } | while read -r table rule; do
     eval "iptables -t $table ${rule/#-A/-I}" 2>/dev/null || true
   done
 }
