@@ -87,6 +87,16 @@ impl Engine {
         Ok(())
     }
 
+    /// SIGTERM for dockerd, as at a reboot: it stops its containers. [`Engine::up`] starts it again.
+    pub fn shut_down(&self) -> Result<()> {
+        let pid = fs::read_to_string(self.dir.join("docker.pid"))?;
+        run(Command::new("kill").args(["-TERM", pid.trim()]))?;
+        let process = Path::new("/proc").join(pid.trim());
+        crate::wait_for("dockerd has ended", Duration::from_secs(60), || {
+            (!process.exists()).then_some(())
+        })
+    }
+
     /// The API's socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("docker.sock")

@@ -80,8 +80,8 @@ fn a_docker_that_is_killed_in_an_update_ends_old_or_new() {
 fn the_product_lives_without_berthd() {
     let mut machine = Machine::with("1.2.0").unwrap();
     machine.berthd.kill().unwrap();
-    // A reboot, as far as Docker can tell.
-    machine.engine.kill().unwrap();
+    // A reboot, as far as Docker can tell. (After a SIGKILL, Docker 20.10 forgets `unless-stopped`.)
+    machine.engine.shut_down().unwrap();
     machine.engine.up().unwrap();
     wait_for("the product is up", Duration::from_mins(1), || {
         machine
