@@ -92,7 +92,7 @@ impl Engine {
         let pid = fs::read_to_string(self.dir.join("docker.pid"))?;
         run(Command::new("kill").args(["-TERM", pid.trim()]))?;
         let process = Path::new("/proc").join(pid.trim());
-        crate::wait_for("dockerd has ended", Duration::from_secs(60), || {
+        crate::wait_for("dockerd has ended", Duration::from_mins(1), || {
             (!process.exists()).then_some(())
         })
     }
