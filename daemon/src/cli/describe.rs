@@ -143,7 +143,9 @@ fn costs(plan: &Plan, measured: Option<SignedDuration>) -> Table {
             } else {
                 Tone::Warn
             },
-            if irreversible.is_empty() {
+            if plan.kind == PlanKind::Rollback {
+                "there is no way further back".to_owned()
+            } else if irreversible.is_empty() {
                 "`berth rollback` goes back; what was written since is lost".to_owned()
             } else {
                 format!(

@@ -403,6 +403,23 @@ fn warnings(
             }
         }
     }
+    for (hop, (release, _)) in hops.iter().zip(releases) {
+        // A bridge that lets out also publishes: Docker knows no other kind.
+        let open = |name: &&berth_format::Name| {
+            release.services[*name].egress && super::has_doors(release, name)
+        };
+        for name in release
+            .services
+            .keys()
+            .filter(open)
+            .filter(|_| hop.data_may_change)
+        {
+            all.push(format!(
+                "{name} of {} reaches out before the update is committed, so its ports are open then: a rollback takes writes back.",
+                release.version
+            ));
+        }
+    }
     if let Some(current) = current {
         for name in uncovered_host_paths(current) {
             all.push(format!(
