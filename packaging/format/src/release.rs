@@ -168,7 +168,8 @@ pub struct Migration {
     pub needs: Vec<Need>,
     /// Milliseconds until it counts as failed.
     pub timeout_ms: u64,
-    /// Only when coming from such a version. `None`: always, also at the first install.
+    /// Only when coming from such a version. `None`: from every version. A first install runs it
+    /// in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<VersionReq>,
     /// Whether the old version can run after it.
