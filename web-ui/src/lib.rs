@@ -109,6 +109,20 @@ impl Home {
     }
 }
 
+/// What a visitor of the product reads while it is away: whole in itself, asks again by itself.
+pub fn away(title: &str, sentence: &str) -> String {
+    let (title, sentence) = (escape(title), escape(sentence));
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8>\
+         <meta name=viewport content=\"width=device-width\"><meta http-equiv=refresh content=5>\
+         <title>{title} is away for a moment</title><style>{STYLE}</style>\n\
+         <header><b>{title}</b></header>\n<main>\n\
+         <div><span class=\"pill warn\">away</span><h1>{title} is away for a moment</h1>\
+         <p class=dim>{sentence}</p></div>\n\
+         <p class=dim>This page asks again every 5 seconds.</p>\n</main></html>"
+    )
+}
+
 fn class(mood: Mood) -> &'static str {
     match mood {
         Mood::Good => "ok",

@@ -14,8 +14,8 @@ use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ConfigValue, LogLine, Notice, PlanAnswer,
     PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary, Status, TrustInfo, internal,
 };
-use crate::engine::Engine;
 use crate::engine::docker::{Docker, LogStream};
+use crate::engine::{Engine, EngineError};
 use crate::host::Host;
 use crate::store::Trust;
 
@@ -159,42 +159,19 @@ impl<H: Host> Api for Appliance<Docker, H> {
                 format!("there is no service {service}"),
             ));
         };
-        let gone = |error: crate::engine::EngineError| {
-            Refusal::new(Code::EngineRefused, "the log cannot be read").found(error.to_string())
+        let container = placed.container.as_str();
+        let gone = |error: EngineError| {
+            let code = match error {
+                EngineError::Gone(_) => Code::EngineGone,
+                _ => Code::EngineRefused,
+            };
+            Refusal::new(code, "the log cannot be read").found(error.to_string())
         };
+        // Asked first: a Docker that does not answer is no empty log.
+        self.0.engine.inspect(container).await.map_err(gone)?;
+        let lines = self.0.engine.logs(container, tail, follow).map_err(gone)?;
         let (sender, receiver) = mpsc::channel(256);
         let service = service.clone();
-        if !follow {
-            let lines = self
-                .0
-                .engine
-                .tail(&placed.container, tail)
-                .await
-                .map_err(gone)?;
-            tokio::spawn(async move {
-                for line in lines {
-                    let (service, stream) = (service.clone(), "stdout".to_owned());
-                    if sender
-                        .send(LogLine {
-                            service,
-                            stream,
-                            at: None,
-                            line,
-                        })
-                        .await
-                        .is_err()
-                    {
-                        break;
-                    }
-                }
-            });
-            return Ok(receiver);
-        }
-        let lines = self
-            .0
-            .engine
-            .logs_follow(&placed.container, tail)
-            .map_err(gone)?;
         tokio::spawn(async move {
             let mut lines = std::pin::pin!(lines);
             while let Some(Ok(line)) = lines.next().await {

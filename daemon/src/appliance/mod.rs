@@ -18,7 +18,8 @@ use crate::host::Host;
 use crate::preflight;
 use crate::release::offer::{self, Offer};
 use crate::store::{Run, Store, StoredRelease};
-use crate::update::context::{Bring, Context, Scene};
+use crate::update::away::Away;
+use crate::update::context::{Bring, Context, Outages, Scene};
 use crate::update::plan::PlanKind;
 use crate::update::planner::{self, Available, Planned, Wanted};
 use crate::update::resolve::Place;
@@ -54,6 +55,7 @@ struct Inner<E, H> {
     next_offer: AtomicU64,
     /// Held by whoever changes the stack: a run, or the supervisor for a moment.
     busy: Arc<tokio::sync::Mutex<()>>,
+    away: Away,
 }
 
 impl<E: Engine, H: Host> Appliance<E, H> {
@@ -67,6 +69,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             offers: Mutex::new(BTreeMap::new()),
             next_offer: AtomicU64::new(1),
             busy: Arc::new(tokio::sync::Mutex::new(())),
+            away: Away::default(),
         }))
     }
 
@@ -91,6 +94,9 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         tokio::spawn(async move {
             if let Err(error) = driver::drive(&ctx, &mut run).await {
                 log::error!("the journal cannot be written, nothing more is done: {error}");
+            }
+            if run.phase == Phase::Idle {
+                ctx.away.leave().await;
             }
             drop(guard);
             ctx.tell(Notice::Ended(status::summary(&run)));
@@ -117,6 +123,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             place,
             notices: self.0.notices.clone(),
             bring,
+            outages: Outages::default(),
+            away: self.0.away.clone(),
         }
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use berth_format::service::{Condition, Restart, Service};
 use berth_format::validate::start_order;
 use berth_format::{Name, Release};
+use futures_util::{StreamExt, stream};
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Appliance, status::judge};
 use crate::api::Notice;
@@ -20,8 +22,14 @@ use crate::update::gate::is_one_off;
 use crate::update::resolve::DOORS;
 use crate::update::{has_doors, prepare_container, stop_grace};
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+/// Until the next look after something was mended, or while Docker is away.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The same while a service waits for another one, whose coming Docker tells.
+const WAITING: Duration = Duration::from_secs(5);
+
+/// Between two looks while all is well: Docker tells what happens, and it may forget to.
+const ROUND: Duration = Duration::from_mins(1);
 
 /// The first pause after a try, doubled by each that follows, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -52,39 +60,68 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     /// Looks after the stack until the task is dropped.
     pub async fn supervise(&self) {
         let mut tries: BTreeMap<Name, Tries> = BTreeMap::new();
+        let mut notices = self.0.notices.subscribe();
         let mut away = false;
         loop {
-            self.0.host.sleep(LOOK).await;
-            let Ok(_guard) = self.0.busy.try_lock() else {
-                continue;
+            // Listened to before the look: what happens in between is not missed.
+            let product = self.0.store.installed().ok().flatten().map(|i| i.product);
+            let mut happenings = match product.as_ref().map(|p| self.0.engine.events(p)) {
+                Some(Ok(events)) => events.boxed(),
+                // Nothing to listen to before an install, or from a Docker that is away.
+                Some(Err(_)) | None => stream::pending().boxed(),
             };
-            // A run that stands still keeps everything still.
-            if !matches!(self.0.store.current(), Ok(None)) {
-                continue;
-            }
-            let Ok(Some(installed)) = self.0.store.installed() else {
-                continue;
-            };
-            let Ok(Some(stored)) = self.0.store.release(&installed.version) else {
-                continue;
-            };
-            match self.look(&stored.release, &installed, &mut tries).await {
-                Ok(()) => away = false,
-                Err(error) if !away => {
-                    away = true;
-                    log::warn!("the stack cannot be looked after: {error}");
+            loop {
+                let next = match self.round(&mut tries).await {
+                    Ok(next) => {
+                        away = false;
+                        next
+                    }
+                    Err(error) => {
+                        if !away {
+                            log::warn!("the stack cannot be looked after: {error}");
+                        }
+                        away = true;
+                        LOOK
+                    }
+                };
+                tokio::select! {
+                    heard = happenings.next() => if !matches!(heard, Some(Ok(_))) {
+                        // Docker went away: listen anew, when it is there again.
+                        self.0.host.sleep(LOOK).await;
+                        break;
+                    },
+                    // An update that ends may have changed all there is to look at.
+                    () = ended(&mut notices) => break,
+                    () = self.0.host.sleep(next) => if away { break },
                 }
-                Err(_) => {}
             }
         }
     }
 
+    /// One look, unless something else holds the stack; how long until the next one.
+    async fn round(&self, tries: &mut BTreeMap<Name, Tries>) -> Result<Duration, StepError> {
+        let _guard = self.0.busy.lock().await;
+        // A run that stands still keeps everything still.
+        if self.0.store.current()?.is_some() {
+            return Ok(ROUND);
+        }
+        let Some(installed) = self.0.store.installed()? else {
+            return Ok(ROUND);
+        };
+        let Some(stored) = self.0.store.release(&installed.version)? else {
+            return Ok(ROUND);
+        };
+        self.look(&stored.release, &installed, tries).await
+    }
+
+    /// Mends what may be mended now; how long until the next look.
     async fn look(
         &self,
         release: &Release,
         installed: &Installed,
         tries: &mut BTreeMap<Name, Tries>,
-    ) -> Result<(), StepError> {
+    ) -> Result<Duration, StepError> {
+        let mut next = ROUND;
         let all = self.0.engine.containers(&installed.product).await?;
         let seen: BTreeMap<&str, &Container> = all.iter().map(|c| (c.name.as_str(), c)).collect();
         let now = self.0.host.monotonic();
@@ -111,17 +148,21 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 continue;
             };
             if waits(release, installed, service, &seen) {
+                next = next.min(WAITING);
                 continue;
             }
             let done = tries.entry(name.clone()).or_default();
-            if done.count > 0 && now.saturating_sub(done.last) < pause(done.count) {
+            let since = now.saturating_sub(done.last);
+            if done.count > 0 && since < pause(done.count) {
+                next = next.min(pause(done.count).saturating_sub(since));
                 continue;
             }
             done.count += 1;
             done.last = now;
+            next = LOOK;
             self.mend(release, installed, &name, need).await?;
         }
-        Ok(())
+        Ok(next)
     }
 
     async fn mend(
@@ -171,6 +212,19 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .get(name)
             .map_or(Restart::No, |s| s.restart);
         Ok(ctx.engine.set_restart(container, policy).await?)
+    }
+}
+
+/// Waits for the end of an update.
+async fn ended(notices: &mut broadcast::Receiver<Notice>) {
+    loop {
+        match notices.recv().await {
+            // One that was missed may have been it.
+            Ok(Notice::Ended(_)) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            // Never: the appliance itself holds the sender.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

@@ -31,13 +31,14 @@ This page is generated: `BERTH_BLESS=1 cargo test -p berth-daemon errors` writes
 | 0 | 2xx | done; of an update: the new version runs |
 ";
 
-const KINDS: [(Kind, &str); 9] = [
+const KINDS: [(Kind, &str); 10] = [
     (Kind::Internal, "a fault of Berth itself"),
     (Kind::Usage, "wrong use of a command or of the API"),
     (
         Kind::Input,
         "what was given is damaged, or not what it says it is",
     ),
+    (Kind::Missing, "nothing of that name is here"),
     (Kind::Trust, "it is not signed by whom this machine trusts"),
     (
         Kind::Preflight,

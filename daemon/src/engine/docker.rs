@@ -10,11 +10,12 @@ use std::time::Duration;
 use berth_format::service::Restart;
 use berth_format::{Digest, Product};
 use bollard::errors::Error;
+use futures_util::Stream;
 use semver::Version;
 
 use super::{
-    Container, ContainerSpec, Engine, EngineError, EngineInfo, ImageStore, NetworkSpec, Result,
-    TarStream, VolumeSpec,
+    Container, ContainerSpec, Engine, EngineError, EngineInfo, Event, ImageStore, NetworkSpec,
+    Result, TarStream, VolumeSpec,
 };
 
 mod container;
@@ -25,7 +26,6 @@ mod map;
 mod network;
 mod volume;
 
-pub use events::{Event, Happening};
 pub use logs::{LogLine, LogStream};
 
 /// For questions.
@@ -181,6 +181,13 @@ impl Engine for Docker {
 
     async fn tail(&self, name: &str, lines: usize) -> Result<Vec<String>> {
         self.last_lines(name, lines).await
+    }
+
+    fn events(
+        &self,
+        product: &Product,
+    ) -> Result<impl Stream<Item = Result<Event>> + Send + use<>> {
+        self.events_of(product)
     }
 
     async fn networks(&self, product: &Product) -> Result<Vec<String>> {

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use berth_format::service::Restart;
 use berth_format::{Digest, Product};
+use futures_util::Stream;
 use semver::Version;
 
 use super::{
-    Container, ContainerSpec, ContainerState, Engine, EngineError, EngineInfo, ImageStore,
+    Container, ContainerSpec, ContainerState, Engine, EngineError, EngineInfo, Event, ImageStore,
     NetworkSpec, Result, TarStream, VolumeSpec,
 };
 
@@ -345,6 +346,11 @@ impl Engine for Fake {
     async fn tail(&self, name: &str, _: usize) -> Result<Vec<String>> {
         self.call("tail", name, |_, _| Ok(vec!["the last line".into()]))
             .await
+    }
+
+    /// Who would listen is not part of the seeded runs.
+    fn events(&self, _: &Product) -> Result<impl Stream<Item = Result<Event>> + Send + use<>> {
+        Ok(futures_util::stream::pending())
     }
 
     async fn networks(&self, _: &Product) -> Result<Vec<String>> {

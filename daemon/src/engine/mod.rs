@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use berth_format::service::Restart;
 use berth_format::{Digest, Name, Product};
+use futures_util::Stream;
 use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -139,6 +140,28 @@ pub enum Health {
     Unhealthy,
 }
 
+/// Something that happened to a container of the product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, by the engine's clock.
+    pub at: Option<Timestamp>,
+    /// The container.
+    pub container: String,
+    pub service: Name,
+    pub generation: u64,
+    pub what: Happening,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    Started,
+    Died { code: i64 },
+    OutOfMemory,
+    Health(Health),
+    Destroyed,
+}
+
 /// An image as the release pins it, ready to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRef {
@@ -202,6 +225,12 @@ pub trait Engine: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<i64>> + Send;
     /// The last lines of its output, both streams, oldest first.
     fn tail(&self, name: &str, lines: usize) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// What happens to containers of the product from now on; ends when the engine goes.
+    fn events(
+        &self,
+        product: &Product,
+    ) -> Result<impl Stream<Item = Result<Event>> + Send + use<Self>>;
 
     /// Every network of the product: real name.
     fn networks(&self, product: &Product) -> impl Future<Output = Result<Vec<String>>> + Send;

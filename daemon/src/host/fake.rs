@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use berth_format::service::Protocol;
 use rustix::io::Errno;
+use tokio::sync::watch;
 
 use super::{
-    CopyStats, Disk, Host, HostError, LaidTree, Memory, PortHolder, ProbeOutcome, ProbeTarget,
+    AwayPage, CopyStats, Disk, Host, HostError, LaidTree, Memory, PortHolder, ProbeOutcome,
+    ProbeTarget, StandIn,
 };
 use crate::engine::fake::Fake;
 use crate::engine::fake::fault::{Kind, Side};
@@ -224,6 +226,15 @@ impl Host for FakeHost {
             None => Err(system("identity", path, Errno::NOENT)),
         })
         .await
+    }
+
+    /// Nobody outside looks at a door in the seeded runs.
+    async fn stand_in(
+        &self,
+        _: &[(Option<IpAddr>, u16)],
+        _: &watch::Receiver<AwayPage>,
+    ) -> StandIn {
+        StandIn::default()
     }
 
     async fn tcp_probe(&self, addr: SocketAddr, _: Duration) -> ProbeOutcome {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use berth_format::service::Protocol;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 
 use super::{
-    CopyStats, Disk, Host, HostError, LaidTree, Memory, PortHolder, ProbeOutcome, ProbeTarget,
-    ballast, copy, disk, exchange, lay, ports, probe, tree,
+    AwayPage, CopyStats, Disk, Host, HostError, LaidTree, Memory, PortHolder, ProbeOutcome,
+    ProbeTarget, StandIn, ballast, copy, disk, exchange, lay, ports, probe, tree,
 };
 
 /// The machine that this process runs on.
@@ -118,6 +119,14 @@ impl Host for Linux {
         timeout: Duration,
     ) -> impl Future<Output = ProbeOutcome> + Send {
         probe::connect(addr, timeout)
+    }
+
+    async fn stand_in(
+        &self,
+        doors: &[(Option<IpAddr>, u16)],
+        page: &watch::Receiver<AwayPage>,
+    ) -> StandIn {
+        StandIn::listen(doors, page).await
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use berth_format::service::Protocol;
 use rustix::io::Errno;
+use tokio::sync::watch;
 
 mod ballast;
 mod copy;
@@ -24,6 +25,7 @@ mod linux;
 mod metadata;
 mod ports;
 mod probe;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -31,6 +33,7 @@ mod walk;
 
 pub use lay::{LaidContent, LaidEntry, LaidTree};
 pub use linux::Linux;
+pub use stand_in::{AwayPage, StandIn};
 
 /// What the pipeline may ask of the machine. Handles are cheap to clone.
 ///
@@ -117,6 +120,14 @@ pub trait Host: Clone + Send + Sync + 'static {
         addr: SocketAddr,
         timeout: Duration,
     ) -> impl Future<Output = ProbeOutcome> + Send;
+
+    /// Answers HTTP with 503 and the page on these ports (`None` as the address is all of them),
+    /// as far as nobody else holds them, until the [`StandIn`] leaves.
+    fn stand_in(
+        &self,
+        doors: &[(Option<IpAddr>, u16)],
+        page: &watch::Receiver<AwayPage>,
+    ) -> impl Future<Output = StandIn> + Send;
 }
 
 /// A filesystem's room, in bytes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use berth_format::{Code, Name, Refusal, Release};
@@ -11,6 +12,7 @@ use futures_util::future::BoxFuture;
 use semver::Version;
 use tokio::sync::broadcast;
 
+use super::away::Away;
 use super::plan::{Action, Hop};
 use super::resolve::{Place, ResolveError, Resolver};
 use crate::api::{Notice, internal};
@@ -38,6 +40,25 @@ pub struct Context<E, H> {
     pub notices: broadcast::Sender<Notice>,
     /// `None` after a restart: what was offered is gone.
     pub bring: Option<Bring>,
+    /// How often Docker did not answer.
+    pub outages: Outages,
+    /// Answers at the front door while nobody else does.
+    pub away: Away,
+}
+
+/// Counts how often Docker did not answer: what failed meanwhile is no fault of a release.
+#[derive(Debug, Clone, Default)]
+pub struct Outages(Arc<AtomicU64>);
+
+impl Outages {
+    /// So far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl<E: Engine, H: Host> Context<E, H> {
@@ -50,9 +71,15 @@ impl<E: Engine, H: Host> Context<E, H> {
         loop {
             match call(self.engine.clone()).await {
                 Err(EngineError::Gone(_)) if self.host.monotonic() < deadline => {
+                    self.outages.add();
                     self.host.sleep(PAUSE).await;
                 }
-                result => return result,
+                result => {
+                    if let Err(EngineError::Gone(_)) = &result {
+                        self.outages.add();
+                    }
+                    return result;
+                }
             }
         }
     }

@@ -26,9 +26,10 @@ pub async fn drive<E: Engine, H: Host>(
     loop {
         #[cfg(feature = "crash-points")]
         super::hold::point(run.phase).await;
+        ctx.away.say(run);
         let (event, detail) = match run.phase {
             Phase::Idle | Phase::Halted(_) => return Ok(()),
-            Phase::Forward(step) => match steps::forward(ctx, run, step).await {
+            Phase::Forward(step) => match attempt(ctx, run, step).await {
                 Ok(detail) => (Event::Done, detail),
                 Err(error) => {
                     // Only steps that judged a release say it in full.
@@ -59,6 +60,33 @@ pub async fn drive<E: Engine, H: Host>(
         };
         record(ctx, run, event, &detail)?;
     }
+}
+
+/// A step forward. Where Docker itself went away in the middle, what is said of the release
+/// (ended with 137, never healthy) is said of Docker.
+async fn attempt<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    step: Step,
+) -> Result<String, StepError> {
+    let outages = ctx.outages.count();
+    match steps::forward(ctx, run, step).await {
+        Err(StepError::Refused(judged))
+            if judges_release(judged.code) && ctx.outages.count() > outages =>
+        {
+            let summary = "Docker went away and came back in the middle of the update";
+            let refusal = Refusal::new(Code::Interrupted, summary)
+                .found(judged.summary)
+                .log(judged.log);
+            Err(refusal.into())
+        }
+        result => result,
+    }
+}
+
+/// Whether a refusal says that the release itself does not work.
+fn judges_release(code: Code) -> bool {
+    matches!(code, Code::MigrationFailed | Code::Unhealthy)
 }
 
 /// Takes a run up again that was cut off.
@@ -184,9 +212,8 @@ fn quarantine<E: Engine, H: Host>(
     step: Step,
     refusal: &Refusal,
 ) -> Result<(), StoreError> {
-    let by_itself = matches!(refusal.code, Code::MigrationFailed | Code::Unhealthy);
     let forward = run.plan.kind != super::plan::PlanKind::Rollback;
-    if by_itself
+    if judges_release(refusal.code)
         && forward
         && step <= Step::Commit
         && let Some(hop) = run.plan.hops.get(run.hop)

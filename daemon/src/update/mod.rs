@@ -7,6 +7,7 @@
 //! [`transition`] and [`policy`] are pure. Only [`driver`] runs steps, and it journals the intent
 //! first, the outcome after.
 
+pub mod away;
 pub mod context;
 pub mod driver;
 pub mod gate;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use berth_daemon::engine::docker::{Happening, LogStream};
+use berth_daemon::engine::docker::LogStream;
 use berth_daemon::engine::spec::{HealthSpec, MountSpec, NetworkChoice};
-use berth_daemon::engine::{ContainerState, Engine, EngineError, Health, ImageStore, VolumeSpec};
+use berth_daemon::engine::{
+    ContainerState, Engine, EngineError, Happening, Health, ImageStore, VolumeSpec,
+};
 use berth_format::service::Restart;
 use futures_util::StreamExt;
 
@@ -353,11 +355,7 @@ async fn the_last_lines_of_both_streams_in_order() {
     assert_eq!(lines.iter().filter(|l| l.starts_with("xxx")).count(), 1);
     assert!(lines.iter().all(|l| l.len() <= 4096) && lines.len() <= 6);
 
-    let all: Vec<_> = docker
-        .logs_follow(&spec.name, 1000)
-        .unwrap()
-        .collect()
-        .await;
+    let all: Vec<_> = docker.logs(&spec.name, 1000, true).unwrap().collect().await;
     let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
     assert_eq!(all.len(), 53);
     assert_eq!(all[49].text, "out 49");

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// Wrong use of a command or of the API.
     Usage,
+    /// Nothing of that name is here.
+    Missing,
     /// What was given is damaged or not what it says it is.
     Input,
     /// It is not signed by whom this appliance trusts.
@@ -32,7 +34,7 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Internal => 1,
-            Self::Usage => 2,
+            Self::Usage | Self::Missing => 2,
             Self::Input => 3,
             Self::Trust => 4,
             Self::Preflight => 5,
@@ -48,6 +50,7 @@ impl Kind {
         match self {
             Self::Usage | Self::Input => 400,
             Self::Trust => 403,
+            Self::Missing => 404,
             Self::Preflight => 422,
             Self::Conflict | Self::RolledBack | Self::Halted => 409,
             Self::Engine => 503,
@@ -94,7 +97,7 @@ macro_rules! codes {
 codes! {
     Internal "internal" Internal "Berth failed in a way that it does not know" "Look at `journalctl -u berthd`; tell the vendor.";
     Usage "usage" Usage "the command or the request is not one that Berth knows" "See `berth help`.";
-    NotFound "not-found" Usage "no such service, update or release" "Look at `berth status` and `berth history`.";
+    NotFound "not-found" Missing "no such service, update or release" "Look at `berth status` and `berth history`.";
 
     BundleNotABundle "bundle-not-a-bundle" Input "the file is not a Berth bundle" "Choose the .berth file that the vendor sent.";
     BundleTruncated "bundle-truncated" Input "the bundle ends too early" "Copy or download the bundle again and compare its size.";

@@ -1,39 +1,18 @@
 //! What happens to containers, as it happens.
 
-use berth_format::{Name, Product};
+use berth_format::Product;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 
 use super::{Docker, failure, map};
-use crate::engine::{Health, LABEL_GENERATION, LABEL_NAME, LABEL_PRODUCT, Result};
-
-/// Something that happened to a container of the product.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// When, by the engine's clock.
-    pub at: Option<Timestamp>,
-    /// The container.
-    pub container: String,
-    pub service: Name,
-    pub generation: u64,
-    pub what: Happening,
-}
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
-    Started,
-    Died { code: i64 },
-    OutOfMemory,
-    Health(Health),
-    Destroyed,
-}
+use crate::engine::{
+    Event, Happening, Health, LABEL_GENERATION, LABEL_NAME, LABEL_PRODUCT, Result,
+};
 
 impl Docker {
-    /// From now on; ends with an error when the engine goes.
-    pub fn events(
+    pub(super) fn events_of(
         &self,
         product: &Product,
     ) -> Result<impl Stream<Item = Result<Event>> + Send + use<>> {

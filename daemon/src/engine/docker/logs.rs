@@ -36,16 +36,8 @@ pub struct LogLine {
 }
 
 impl Docker {
-    /// The last `tail` lines and then each as it comes, until the container ends.
-    pub fn logs_follow(
-        &self,
-        name: &str,
-        tail: usize,
-    ) -> Result<impl Stream<Item = Result<LogLine>> + Send + use<>> {
-        self.logs(name, tail, true)
-    }
-
-    fn logs(
+    /// The last `tail` lines; with `follow` also each that comes, until the container ends.
+    pub fn logs(
         &self,
         name: &str,
         tail: usize,

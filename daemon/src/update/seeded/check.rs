@@ -122,6 +122,10 @@ fn outcome(
                 .releases
                 .iter()
                 .any(|s| s.bad && s.release.version == hop.to);
+            let only_outages = faults_all_outages(bench);
+            ensure(bad || !only_outages || stored.failed.is_none(), || {
+                format!("{} is quarantined for an outage of Docker", hop.to)
+            })?;
             if !fired {
                 ensure(bad, || {
                     format!("{} failed without a fault: {failure}", hop.to)
@@ -133,6 +137,13 @@ fn outcome(
         }
     }
     Ok(())
+}
+
+/// Whether nothing went wrong but that Docker was away, as far as berthd could see it.
+fn faults_all_outages(bench: &Bench) -> bool {
+    let world = bench.fake.world();
+    let fired = &world.faults.fired;
+    !fired.is_empty() && fired.iter().all(|f| f.contains(": Gone {"))
 }
 
 /// Nothing that a client was told is kept is gone.

@@ -120,6 +120,8 @@ impl Bench {
             place: self.place.clone(),
             notices,
             bring: offered.then_some(bring),
+            outages: super::context::Outages::default(),
+            away: super::away::Away::default(),
         }
     }
 

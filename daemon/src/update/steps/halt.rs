@@ -41,5 +41,14 @@ pub async fn run<E: Engine, H: Host>(
         }
     };
     try_join_all(mine.iter().map(stop)).await?;
+    // After a crash nobody does yet.
+    if let Some((old, installed)) = scene.old.as_ref().filter(|_| scene.hop.data_may_change) {
+        for (name, placed) in &installed.services {
+            if !scene.keeps(&placed.container) {
+                let (host, values) = (&ctx.host, &installed.values);
+                ctx.away.answer_for(host, old, values, name).await;
+            }
+        }
+    }
     Ok(format!("stopped {}", mine.len()))
 }

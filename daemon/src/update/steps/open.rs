@@ -40,6 +40,7 @@ pub async fn open<E: Engine, H: Host>(
     doors: Option<&str>,
 ) -> Result<usize, StepError> {
     let Some(doors) = doors else { return Ok(0) };
+    ctx.away.leave().await;
     let fronts = containers
         .iter()
         .filter(|(name, _)| has_doors(release, name));

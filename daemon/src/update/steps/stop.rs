@@ -4,15 +4,16 @@
 //! a killed dockerd, `always` and `on-failure` would start a container that was stopped on
 //! purpose, on data that is half migrated.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_format::Name;
 use berth_format::service::Restart;
+use berth_format::{Name, Release};
 use futures_util::future::try_join_all;
 
 use crate::engine::Engine;
 use crate::host::Host;
+use crate::store::Installed;
 use crate::update::context::{Context, Scene, StepError};
 use crate::update::policy::stop_order;
 use crate::update::resolve::DOORS;
@@ -24,38 +25,44 @@ pub async fn run<E: Engine, H: Host>(
     let Some((old, installed)) = &scene.old else {
         return Ok("nothing runs yet".into());
     };
-    let stops: Vec<(&Name, &str)> = scene.hop.stops().collect();
-    let going: Vec<String> = stops
-        .iter()
-        .map(|(_, container)| (*container).to_owned())
-        .collect();
+    let stops: BTreeMap<&Name, &str> = scene.hop.stops().collect();
+    let going: Vec<String> = stops.values().map(|c| (*c).to_owned()).collect();
     disarm(ctx, &going).await?;
 
-    let doors = installed.networks.get(DOORS).map(|n| n.name.as_str());
-    let mut done = BTreeSet::new();
     for wave in stop_order(old) {
-        let one = |name: &Name| {
-            let stop = stops.iter().find(|(n, _)| *n == name).copied();
-            let grace = grace(old, name);
-            // Also of what is replaced: a migration may start it once more (`db@old`).
-            let closes = scene.hop.data_may_change && has_doors(old, name);
-            async move {
-                let Some((_, container)) = stop else {
-                    return Ok(());
-                };
-                ctx.engine(|e| async move { e.stop(container, grace).await })
-                    .await?;
-                if let Some(doors) = doors.filter(|_| closes) {
-                    ctx.engine(|e| async move { e.disconnect(doors, container).await })
-                        .await?;
-                }
-                Ok::<_, StepError>(())
-            }
-        };
-        try_join_all(wave.iter().map(one)).await?;
-        done.extend(wave);
+        let stopping = wave
+            .iter()
+            .filter_map(|name| Some((name, *stops.get(name)?)))
+            .map(|(name, container)| one(ctx, scene, (old, installed), name, container));
+        try_join_all(stopping).await?;
     }
     Ok(format!("stopped {}", stops.len()))
+}
+
+async fn one<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    scene: &Scene,
+    (old, installed): (&Release, &Installed),
+    name: &Name,
+    container: &str,
+) -> Result<(), StepError> {
+    let grace = grace(old, name);
+    ctx.engine(|e| async move { e.stop(container, grace).await })
+        .await?;
+    // What keeps its doors publishes as soon as it is started again.
+    if !scene.hop.data_may_change || !has_doors(old, name) {
+        return Ok(());
+    }
+    // Also of what is replaced: a migration may start it once more (`db@old`).
+    if let Some(doors) = installed.networks.get(DOORS) {
+        let doors = doors.name.as_str();
+        ctx.engine(|e| async move { e.disconnect(doors, container).await })
+            .await?;
+    }
+    ctx.away
+        .answer_for(&ctx.host, old, &installed.values, name)
+        .await;
+    Ok(())
 }
 
 /// Takes the restart policy from containers, and makes that durable.
@@ -77,7 +84,7 @@ pub async fn disarm<E: Engine, H: Host>(
     ctx.sync_docker().await
 }
 
-pub fn grace(release: &berth_format::Release, name: &Name) -> Duration {
+pub fn grace(release: &Release, name: &Name) -> Duration {
     let grace = release
         .services
         .get(name)
@@ -86,7 +93,7 @@ pub fn grace(release: &berth_format::Release, name: &Name) -> Duration {
 }
 
 /// Whether a service publishes ports through Berth's doors.
-pub fn has_doors(release: &berth_format::Release, name: &Name) -> bool {
+pub fn has_doors(release: &Release, name: &Name) -> bool {
     release.services.get(name).is_some_and(|s| {
         !s.ports.is_empty() && matches!(s.network, berth_format::service::NetworkMode::Networks(_))
     })
