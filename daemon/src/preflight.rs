@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use berth_format::release::Requires;
 use berth_format::service::Protocol;
@@ -9,11 +10,12 @@ use berth_format::{Code, Refusal, Release};
 
 use crate::api::Check;
 use crate::engine::spec::PortSpec;
-use crate::engine::{Engine, EngineInfo, ImageStore};
+use crate::engine::{Engine, EngineInfo};
 use crate::host::Host;
-use crate::update::Plan;
 use crate::update::context::{Context, Scene, installed_spec};
+use crate::update::plan::PlanKind;
 use crate::update::resolve::volume_name;
+use crate::update::{Plan, drained};
 
 /// Free space that is always left, bytes.
 const MARGIN: u64 = 256 << 20;
@@ -42,9 +44,20 @@ pub async fn run<E: Engine, H: Host>(
             }
         }
     }
-    checks.push(disk(ctx, plan, releases, &info).await);
+    checks.extend(disk(ctx, plan, releases, &info).await);
+    checks.extend(volumes(ctx, plan, &info).await);
     if let Some(scene) = scene {
         checks.extend(ports(ctx, scene).await);
+    }
+    if let Some((release, installed)) = scene.and_then(|s| s.old.as_ref())
+        && release.upgrade.drained.is_some()
+        && plan.kind == PlanKind::Update
+    {
+        checks.push(match drained::undrained(ctx, release, installed).await {
+            Ok(None) => good("drained", format!("{} has no work left", release.version)),
+            Ok(Some(refusal)) => bad("drained", refusal),
+            Err(error) => bad("drained", error.refusal(Code::NotDrained)),
+        });
     }
     checks.push(clock(ctx));
     checks
@@ -116,27 +129,11 @@ async fn disk<E: Engine, H: Host>(
     plan: &Plan,
     releases: &[Release],
     info: &EngineInfo,
-) -> Check {
-    // The containerd image store keeps each layer twice, as blob and as snapshot.
-    let copies = if info.image_store == ImageStore::Containerd {
-        2
-    } else {
-        1
-    };
-    let images = plan.fetch_bytes.saturating_mul(copies);
-    let volumes: BTreeSet<&String> = plan.hops.iter().flat_map(|h| &h.snapshot).collect();
-    let mut snapshots = 0_u64;
-    for volume in volumes {
-        if let Ok(Some(path)) = ctx.engine.volume_path(volume).await {
-            let size = ctx.host.tree_size(&path).await.unwrap_or_default();
-            let hops = plan
-                .hops
-                .iter()
-                .filter(|h| h.snapshot.contains(volume))
-                .count() as u64;
-            snapshots = snapshots.saturating_add(size.saturating_mul(hops));
-        }
-    }
+) -> Vec<Check> {
+    // A graph driver unpacks the whole load into its temporary folder first; the containerd image
+    // store keeps each layer twice, as blob and as snapshot.
+    let images = plan.fetch_bytes.saturating_mul(2);
+    let snapshots = snapshots(ctx, plan).await;
     let asked = match plan.from {
         None => releases
             .iter()
@@ -145,26 +142,89 @@ async fn disk<E: Engine, H: Host>(
             .unwrap_or_default(),
         Some(_) => 0,
     };
-    let wanted = images
-        .saturating_add(snapshots)
-        .saturating_add(asked)
-        .saturating_add(MARGIN);
-    match ctx.host.disk(&info.root).await {
+    let data = snapshots.saturating_add(asked);
+    // Where the image store is containerd's, images may lie on another filesystem.
+    let store = info.data_roots.last().unwrap_or(&info.root);
+    let here = ctx.host.disk(&info.root).await;
+    let there = ctx.host.disk(store).await;
+    let apart = match (&here, &there) {
+        (Ok(here), Ok(there)) => here.filesystem != there.filesystem,
+        _ => false,
+    };
+    let parts = |images: u64| {
+        format!(
+            "images {}, snapshots {}, the product {}, reserve {}",
+            bytes(images),
+            bytes(snapshots),
+            bytes(asked),
+            bytes(MARGIN)
+        )
+    };
+    if apart {
+        vec![
+            room(here, &info.root, data.saturating_add(MARGIN), &parts(0)),
+            room(there, store, images.saturating_add(MARGIN), "images"),
+        ]
+    } else {
+        let wanted = images.saturating_add(data).saturating_add(MARGIN);
+        vec![room(here, &info.root, wanted, &parts(images))]
+    }
+}
+
+/// A volume whose copy could not take its place again is found out before it is needed.
+async fn volumes<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    plan: &Plan,
+    info: &EngineInfo,
+) -> Vec<Check> {
+    let volumes: BTreeSet<&String> = plan.hops.iter().flat_map(|h| &h.snapshot).collect();
+    let mut elsewhere = Vec::new();
+    for volume in volumes {
+        if let Ok(Some(path)) = ctx.engine.volume_path(volume).await
+            && let Ok(false) = ctx.host.same_mount(&path, &info.root).await
+        {
+            let summary = format!("volume {volume} lies on a mount of its own");
+            let refusal = Refusal::new(Code::VolumeElsewhere, summary).because(
+                format!("the mount of {}", info.root.display()),
+                path.display().to_string(),
+            );
+            elsewhere.push(bad("volumes", refusal));
+        }
+    }
+    elsewhere
+}
+
+/// Bytes that copies of volumes take, in the worst case.
+async fn snapshots<E: Engine, H: Host>(ctx: &Context<E, H>, plan: &Plan) -> u64 {
+    let volumes: BTreeSet<&String> = plan.hops.iter().flat_map(|h| &h.snapshot).collect();
+    let mut sum = 0_u64;
+    for volume in volumes {
+        let Ok(Some(path)) = ctx.engine.volume_path(volume).await else {
+            continue;
+        };
+        let size = ctx.host.tree_size(&path).await.unwrap_or_default();
+        let hops = plan.hops.iter().filter(|h| h.snapshot.contains(volume));
+        // A rollback by hand copies the present, and then the past to put in its place.
+        let copies = hops.map(|h| if h.restore.is_some() { 2 } else { 1 }).sum();
+        sum = sum.saturating_add(size.saturating_mul(copies));
+    }
+    sum
+}
+
+fn room(
+    disk: Result<crate::host::Disk, crate::host::HostError>,
+    path: &Path,
+    wanted: u64,
+    parts: &str,
+) -> Check {
+    match disk {
         Ok(disk) if disk.free >= wanted => good(
             "disk",
             format!("{} free, {} needed", bytes(disk.free), bytes(wanted)),
         ),
         Ok(disk) => {
             let refusal = Refusal::new(Code::DiskSpace, "there is not enough disk space").because(
-                format!(
-                    "{} in {} (images {}, snapshots {}, the product {}, reserve {})",
-                    bytes(wanted),
-                    info.root.display(),
-                    bytes(images),
-                    bytes(snapshots),
-                    bytes(asked),
-                    bytes(MARGIN)
-                ),
+                format!("{} in {} ({parts})", bytes(wanted), path.display()),
                 format!("{} free", bytes(disk.free)),
             );
             bad("disk", refusal)

@@ -56,6 +56,8 @@ impl<H: Host> Api for Appliance<Docker, H> {
                     root: None,
                 };
                 self.0.store.set_trust(&trust).map_err(internal)?;
+                // What the root before vouched for is vouched for no longer.
+                self.offers().clear();
             }
         }
         self.trust_info()

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use berth_format::image::Platform;
 use berth_format::{Code, Digest, Refusal, Release};
+use futures_util::FutureExt;
 use tokio::sync::{OwnedMutexGuard, broadcast};
 
 use crate::api::{
@@ -17,7 +20,7 @@ use crate::engine::Engine;
 use crate::host::Host;
 use crate::preflight;
 use crate::release::offer::{self, Offer};
-use crate::store::{Run, Store, StoredRelease};
+use crate::store::{Run, Store, StoreError, StoredRelease};
 use crate::update::away::Away;
 use crate::update::context::{Bring, Context, Outages, Scene};
 use crate::update::plan::PlanKind;
@@ -33,6 +36,13 @@ mod supervise;
 
 /// How many bundles may be open at once; the oldest is forgotten.
 const OFFERS: usize = 8;
+
+/// Bytes that are held beside the journal while an update is under way.
+const BALLAST: u64 = 4 << 20;
+
+/// Before a run is taken up again that its journal could not follow; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// Lines that a slow listener may fall behind.
 const NOTICES: usize = 1024;
@@ -80,7 +90,13 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         };
         let guard = Arc::clone(&self.0.busy).lock_owned().await;
         let ctx = self.context_patiently().await;
-        driver::recover(&ctx, &mut run).map_err(internal)?;
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = Self::read_again(&ctx, &mut run) {
+            log::error!("the journal cannot be written: {error}");
+            drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
+            self.0.host.sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
         if let Phase::Halted(_) = run.phase {
             log::error!("a rollback could not finish; nothing is started: `berth status`");
             return Ok(());
@@ -92,16 +108,55 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     fn spawn(ctx: Context<E, H>, mut run: Run, guard: OwnedMutexGuard<()>) {
         // Its own task: a client that goes away cancels nothing.
         tokio::spawn(async move {
-            if let Err(error) = driver::drive(&ctx, &mut run).await {
-                log::error!("the journal cannot be written, nothing more is done: {error}");
-            }
+            Self::to_its_end(&ctx, &mut run).await;
             if run.phase == Phase::Idle {
                 ctx.away.leave().await;
             }
+            drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
             drop(guard);
             ctx.tell(Notice::Ended(status::summary(&run)));
             log::info!("run {} ended in {}", run.id, run.phase);
         });
+    }
+
+    /// Drives a run until the journal says that it has ended or stands still. A journal that
+    /// cannot be written (a full disk), or a step that panics, cuts it like a crash does: it is
+    /// taken up again from what the journal has.
+    async fn to_its_end(ctx: &Context<E, H>, run: &mut Run) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let driven = AssertUnwindSafe(driver::drive(ctx, run)).catch_unwind();
+            let why = match driven.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => format!("the journal cannot be written: {error}"),
+                Err(_) => "a step panicked".to_owned(),
+            };
+            log::error!("run {} is taken up again: {why}", run.id);
+            // Held for this very moment; what cannot be let go changes nothing.
+            drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
+            loop {
+                ctx.host.sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+                match Self::read_again(ctx, run) {
+                    Ok(true) => break,
+                    Ok(false) => return,
+                    Err(error) => log::error!("the journal cannot be read or written: {error}"),
+                }
+            }
+        }
+    }
+
+    /// What the journal has of a run; whether there is still something to do.
+    fn read_again(ctx: &Context<E, H>, run: &mut Run) -> std::result::Result<bool, StoreError> {
+        let Some(found) = ctx.store.run(run.id)? else {
+            return Ok(false);
+        };
+        *run = found;
+        if run.ended.is_some() {
+            return Ok(false);
+        }
+        driver::recover(ctx, run)?;
+        Ok(true)
     }
 
     async fn place(&self) -> Result<Place> {
@@ -135,15 +190,18 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 Ok(place) => return self.context(place, None),
                 Err(refusal) => {
                     log::warn!("waiting for Docker: {refusal}");
-                    self.0.host.sleep(std::time::Duration::from_secs(1)).await;
+                    self.0.host.sleep(Duration::from_secs(1)).await;
                 }
             }
         }
     }
 
+    fn offers(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Offer>>> {
+        self.0.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn offer(&self, id: u64) -> Result<Arc<Offer>> {
-        let offers = self.0.offers.lock().unwrap_or_else(PoisonError::into_inner);
-        offers.get(&id).cloned().ok_or_else(|| {
+        self.offers().get(&id).cloned().ok_or_else(|| {
             Refusal::new(Code::NotFound, "this bundle is not open any more")
                 .next("Hand the bundle over again.")
         })
@@ -152,7 +210,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     fn accept(&self, file: &File) -> Result<(u64, Arc<Offer>)> {
         let trust = self.0.store.trust().map_err(internal)?;
         let offer = Arc::new(offer::read(file, &trust, self.0.host.now())?);
-        let mut offers = self.0.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offers = self.offers();
         let id = self.0.next_offer.fetch_add(1, Ordering::Relaxed);
         offers.insert(id, Arc::clone(&offer));
         while offers.len() > OFFERS {
@@ -193,7 +251,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let last = planned.plan.hops.last().zip(planned.releases.last());
         let scene = last.map(|(hop, release)| Scene {
             hop: hop.clone(),
-            values: planned.values.clone(),
+            values: planned.values.last().cloned().unwrap_or_default(),
             new: release.clone(),
             old,
             place: ctx.place.clone(),
@@ -219,7 +277,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             return Err(busy());
         }
         // The supervisor holds it for a moment only.
-        let patience = std::time::Duration::from_secs(30);
+        let patience = Duration::from_secs(30);
         let guard = tokio::time::timeout(patience, Arc::clone(&self.0.busy).lock_owned())
             .await
             .map_err(|_| busy())?;
@@ -234,6 +292,15 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             return Err(refusal);
         }
         self.keep(&request, &planned, offer.as_deref())?;
+        let ballast = self.0.store.ballast();
+        self.0
+            .host
+            .ballast(&ballast, BALLAST)
+            .await
+            .map_err(|error| {
+                Refusal::new(Code::DiskSpace, "there is no room for Berth's own journal")
+                    .found(error.to_string())
+            })?;
         let phase = crate::update::transition::next(Phase::Idle, crate::update::Event::Begun)
             .map_err(internal)?;
         let at = self.0.host.now();
@@ -256,11 +323,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 store.set_trust(trust).map_err(internal)?;
             }
             for (release, bytes) in &offer.releases {
-                if planned
-                    .releases
-                    .iter()
-                    .any(|r| r.version == release.version)
-                {
+                let digest = Digest::of(bytes);
+                if planned.plan.hops.iter().any(|hop| hop.release == digest) {
                     store.put_release(release, bytes).map_err(internal)?;
                 }
             }

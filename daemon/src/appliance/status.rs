@@ -91,7 +91,12 @@ fn all(release: &Release, installed: &Installed, containers: &[Container]) -> Ve
         .map(|(name, service)| {
             let placed = installed.services.get(name);
             let container = placed.and_then(|p| by_name.get(p.container.as_str()).copied());
-            let (good, summary) = judge(container, is_one_off(service));
+            let done = placed.is_some_and(|placed| placed.done);
+            let (good, summary) = if done && container.is_none() {
+                (true, "has done its work".to_owned())
+            } else {
+                judge(container, is_one_off(service))
+            };
             ServiceStatus {
                 name: name.clone(),
                 good,

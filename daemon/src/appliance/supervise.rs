@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_format::service::{Condition, Restart, Service};
+use berth_format::service::{Condition, NetworkMode, Restart, Service};
 use berth_format::validate::start_order;
 use berth_format::{Name, Release};
 use futures_util::{StreamExt, stream};
@@ -20,7 +20,7 @@ use crate::store::Installed;
 use crate::update::context::{StepError, installed_spec};
 use crate::update::gate::is_one_off;
 use crate::update::resolve::DOORS;
-use crate::update::{has_doors, prepare_container, stop_grace};
+use crate::update::{ensure_networks, has_doors, prepare_container, stop_grace};
 
 /// Until the next look after something was mended, or while Docker is away.
 const LOOK: Duration = Duration::from_millis(250);
@@ -38,6 +38,9 @@ const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// A service that was good for this long starts again with the first pause.
 const FORGIVEN: Duration = Duration::from_mins(10);
 
+/// Exit codes of what was ended from outside: by SIGKILL, by SIGTERM, or with a Docker that crashed.
+const KILLED: [i64; 3] = [137, 143, 255];
+
 /// What was tried for a service.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tries {
@@ -52,6 +55,8 @@ enum Need {
     Create,
     Start,
     Restart,
+    /// It runs in the network of a container that was started after it.
+    Follow,
     /// It runs, but an update could not open its doors or set its restart policy.
     Finish,
 }
@@ -140,7 +145,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 .then(|| installed.networks.get(DOORS))
                 .flatten();
             let doors = doors.map(|n| n.name.as_str());
-            let Some(need) = need(container, service.restart, doors) else {
+            let sharing = shares(release, installed, service, &seen);
+            let Some(need) = need(container, service, placed.done, doors, sharing) else {
                 let since = tries.get(&name).map(|t| now.saturating_sub(t.last));
                 if since.is_some_and(|since| since > FORGIVEN) {
                     tries.remove(&name);
@@ -179,6 +185,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let container = placed.container.as_str();
         let what = match need {
             Need::Create => "its container was gone: created and started again",
+            Need::Follow => "the service whose network it shares was restarted: so it is, too",
             Need::Start => "it was down: started again",
             Need::Restart => "it was unhealthy: restarted",
             Need::Finish => "its doors or its restart policy were not set: set now",
@@ -190,13 +197,22 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             service: name.clone(),
             what: what.to_owned(),
         });
+        // A prune takes what nothing ran on.
+        ensure_networks(&ctx, release, installed).await?;
         match need {
             Need::Create => {
                 let (spec, laid) = installed_spec(release, installed, &ctx.place, name)?;
                 prepare_container(&ctx, &spec, &laid).await?;
+                // Who shared the network of the old one has none any more.
+                for (other, sharer) in &release.services {
+                    let shared = matches!(&sharer.network, NetworkMode::Service(n) if n == name);
+                    if let Some(placed) = installed.services.get(other).filter(|_| shared) {
+                        ctx.engine.remove(&placed.container).await?;
+                    }
+                }
             }
             Need::Start | Need::Finish => {}
-            Need::Restart => {
+            Need::Restart | Need::Follow => {
                 let grace = stop_grace(release, name);
                 ctx.engine.stop(container, grace).await?;
             }
@@ -238,6 +254,9 @@ fn waits(
     service.depends_on.iter().any(|(other, dependency)| {
         let placed = installed.services.get(other);
         let there = placed.and_then(|p| seen.get(p.container.as_str()).copied());
+        if placed.is_some_and(|placed| placed.done) {
+            return false;
+        }
         let one_off = release.services.get(other).is_some_and(is_one_off);
         let healthy = dependency.condition != Condition::ServiceHealthy
             || there.is_some_and(|c| matches!(c.health, Health::Healthy | Health::None));
@@ -245,20 +264,57 @@ fn waits(
     })
 }
 
-fn need(container: Option<&Container>, policy: Restart, doors: Option<&str>) -> Option<Need> {
+/// The container whose network a service shares.
+fn shares<'a>(
+    release: &Release,
+    installed: &Installed,
+    service: &Service,
+    seen: &BTreeMap<&str, &'a Container>,
+) -> Option<&'a Container> {
+    let NetworkMode::Service(other) = &service.network else {
+        return None;
+    };
+    let _ = release.services.get(other)?;
+    let placed = installed.services.get(other)?;
+    seen.get(placed.container.as_str()).copied()
+}
+
+/// `done`: at the commit it had done its work. `doors`: the network that publishes its ports.
+/// `lender`: whose network it shares.
+fn need(
+    container: Option<&Container>,
+    service: &Service,
+    done: bool,
+    doors: Option<&str>,
+    lender: Option<&Container>,
+) -> Option<Need> {
+    if done {
+        return None;
+    }
     let Some(container) = container else {
         return Some(Need::Create);
     };
+    let policy = service.restart;
     match container.state {
         ContainerState::Running if container.health == Health::Unhealthy => Some(Need::Restart),
+        ContainerState::Running
+            if lender.is_some_and(|l| {
+                l.state == ContainerState::Running && l.started > container.started
+            }) =>
+        {
+            Some(Need::Follow)
+        }
         ContainerState::Running
             if doors.is_some_and(|doors| !container.networks.contains_key(doors))
                 || (container.restart == Restart::No && policy != Restart::No) =>
         {
             Some(Need::Finish)
         }
-        // A one-off that ended is left alone: so says its policy.
-        ContainerState::Exited { .. } if policy == Restart::No => None,
+        // One that ended by itself is left alone: so says its policy. One that was killed with
+        // Docker did not.
+        ContainerState::Exited { code } if policy == Restart::No => {
+            KILLED.contains(&code).then_some(Need::Start)
+        }
         ContainerState::Exited { code: 0 } if matches!(policy, Restart::OnFailure { .. }) => None,
         ContainerState::Created | ContainerState::Exited { .. } | ContainerState::Dead => {
             Some(Need::Start)

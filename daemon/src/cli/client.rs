@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use berth_format::{Code, Refusal};
+use berth_format::{Code, Effect, Refusal};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -128,7 +128,7 @@ impl Client {
             .map_err(lost)?;
         tokio::spawn(connection);
         let mut request = Request::builder()
-            .method(method)
+            .method(&method)
             .uri(path)
             .header(header::HOST, "berth");
         let bytes = match body {
@@ -141,7 +141,16 @@ impl Client {
         let request = request
             .body(Full::new(Bytes::from(bytes)))
             .map_err(internal)?;
-        let response = sender.send_request(request).await.map_err(lost)?;
+        // It was heard perhaps, and then it is done whether the answer arrives or not.
+        let changes = method != Method::GET;
+        let unheard = |refusal: Refusal| match refusal.code {
+            Code::BerthdGone if changes => refusal.effect(Effect::UnderWay),
+            _ => refusal,
+        };
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unheard(lost(error)))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -128,11 +128,14 @@ fn costs(plan: &Plan, measured: Option<SignedDuration>) -> Table {
     row(
         "if it fails",
         if uncovered { Tone::Warn } else { Tone::Plain },
-        match (plan.kind, uncovered) {
-            (PlanKind::Install, _) => "what was made is removed again".to_owned(),
-            (_, false) => "it goes back by itself, data included".to_owned(),
-            (_, true) => "it goes back by itself, but not the data of volumes that are not covered"
-                .to_owned(),
+        match (plan.kind, down, uncovered) {
+            (PlanKind::Install, ..) => "what was made is removed again".to_owned(),
+            (_, false, _) => "it goes back by itself; the data stays as it is".to_owned(),
+            (_, true, false) => "it goes back by itself, data included".to_owned(),
+            (_, true, true) => {
+                "it goes back by itself, but not the data of volumes that are not covered"
+                    .to_owned()
+            }
         },
     );
     if plan.kind != PlanKind::Install {
@@ -145,6 +148,10 @@ fn costs(plan: &Plan, measured: Option<SignedDuration>) -> Table {
             },
             if plan.kind == PlanKind::Rollback {
                 "there is no way further back".to_owned()
+            } else if plan.kind == PlanKind::Reconfigure {
+                "set the old values, and do this again".to_owned()
+            } else if !plan.hops.last().is_some_and(|hop| hop.data_may_change) {
+                "`berth rollback` goes back; the data stays as it is".to_owned()
             } else if irreversible.is_empty() {
                 "`berth rollback` goes back; what was written since is lost".to_owned()
             } else {

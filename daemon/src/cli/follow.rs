@@ -31,16 +31,25 @@ enum End {
 
 /// Follows a run to its end, and says how it ended.
 pub async fn run(summary: &RunSummary, client: &Client, terminal: &mut Terminal) -> Done {
-    let detail: RunDetail = client.get(&format!("/v1/runs/{}", summary.id)).await?;
+    let detail = begun(summary, client).await?;
     from(&detail, 0, client, terminal).await
 }
 
 /// Follows a run that stood still and was taken up again: from its halt on.
 pub async fn resumed(summary: &RunSummary, client: &Client, terminal: &mut Terminal) -> Done {
-    let detail: RunDetail = client.get(&format!("/v1/runs/{}", summary.id)).await?;
+    let detail = begun(summary, client).await?;
     let halt = detail.entries.iter().rev().find(|entry| is_halt(entry));
     let after = halt.map_or(0, |entry| entry.seq);
     from(&detail, after, client, terminal).await
+}
+
+/// The run, of which is known that it goes on whatever becomes of the question.
+async fn begun(summary: &RunSummary, client: &Client) -> Result<RunDetail> {
+    let answer = client.get(&format!("/v1/runs/{}", summary.id)).await;
+    answer.map_err(|refusal: Refusal| match refusal.code {
+        Code::BerthdGone => refusal.effect(Effect::UnderWay),
+        _ => refusal,
+    })
 }
 
 /// The line of the journal with which Berth begins to stand still.
@@ -121,7 +130,7 @@ async fn events(
                 }
             }
             (Some(start), Some(refusal)) if start.elapsed() > PATIENCE => {
-                return Err(refusal.effect(Effect::NothingChanged).next(
+                return Err(refusal.effect(Effect::UnderWay).next(
                     "Look at `systemctl status berthd`; it takes the update up again by itself.",
                 ));
             }

@@ -13,7 +13,7 @@ use super::bundle::{Consent, go};
 use super::client::Client;
 use super::config::{given, required};
 use super::terminal::{Terminal, Tone};
-use crate::api::{BundleForm, ConfigValue, PlanRequest, Result};
+use crate::api::{BundleForm, ConfigValue, PlanRequest, Result, Status};
 use crate::http::wire::ConfigChange;
 use crate::update::plan::PlanKind;
 
@@ -46,6 +46,12 @@ pub struct Args {
 
 pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
     let mut values = given(&args.set, &args.from_file)?;
+    // Before any value is kept: those of what runs are not to be changed by the way.
+    let status: Status = client.get("/v1/status").await?;
+    if let (Some(product), Some(version)) = (status.product, status.version) {
+        let summary = format!("{product} {version} is installed");
+        return Err(Refusal::new(Code::AlreadyInstalled, summary).next("Use `berth update`."));
+    }
     let bundle = client.open_bundle(&args.bundle).await?;
     let version = args
         .to

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use berth_format::Refusal;
+use berth_format::{Code, Refusal};
 use clap::{Parser, Subcommand};
 
 use crate::api::Result;
@@ -101,8 +101,16 @@ type Done = Result<u8>;
 
 /// Runs a command line, and gives the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let args = match Args::try_parse_from(args) {
+    let words: Vec<OsString> = args.into_iter().collect();
+    let json = words.iter().any(|word| word == "--json");
+    let args = match Args::try_parse_from(words) {
         Ok(args) => args,
+        Err(error) if json && error.use_stderr() => {
+            let said = error.render().to_string();
+            let said = said.trim_start_matches("error: ").trim_end();
+            let refusal = Refusal::new(Code::Usage, Code::Usage.means()).found(said);
+            return refuse(&mut Terminal::stdio(true), &refusal);
+        }
         Err(error) => {
             // Help and version go to stdout and are a success.
             let _ = error.print();

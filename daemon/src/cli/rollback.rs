@@ -1,5 +1,7 @@
 //! `berth rollback`: by hand, to the version before; or on with one that stood still.
 
+use std::path::PathBuf;
+
 use berth_format::Digest;
 use hyper::Method;
 
@@ -13,6 +15,8 @@ use crate::update::plan::PlanKind;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The bundle of that version, where its images are not in Docker any more.
+    bundle: Option<PathBuf>,
     /// The version that it goes back to, typed: what was written since is lost.
     #[arg(long, value_name = "VERSION")]
     confirm: Option<String>,
@@ -20,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "DIGEST")]
     plan: Option<Digest>,
     /// Take up a rollback that could not finish, after its reason was mended.
-    #[arg(long, conflicts_with_all = ["confirm", "plan"])]
+    #[arg(long, conflicts_with_all = ["bundle", "confirm", "plan"])]
     resume: bool,
 }
 
@@ -29,9 +33,13 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
         let run: RunSummary = client.send(Method::POST, "/v1/resume", &()).await?;
         return follow::resumed(&run, client, terminal).await;
     }
+    let bundle = match &args.bundle {
+        Some(path) => Some(client.open_bundle(path).await?.id),
+        None => None,
+    };
     let request = PlanRequest {
         kind: PlanKind::Rollback,
-        bundle: None,
+        bundle,
         to: None,
         retry_quarantined: false,
     };

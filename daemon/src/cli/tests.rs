@@ -353,6 +353,14 @@ async fn a_run_is_followed_through_a_restart_of_berthd() {
 async fn what_an_install_needs_is_said_at_once_and_a_secret_never() {
     let machine = Machine::new();
     let bundle = machine.bundle();
+    let installed = machine
+        .berth(&format!(
+            "install --yes --set EXTERNAL_URL=https://a {}",
+            bundle.display()
+        ))
+        .await;
+    assert_eq!(installed.code, Code::AlreadyInstalled.kind().exit_code());
+    machine.fake.get().status.version = None;
     let said = machine
         .berth(&format!("install --yes {}", bundle.display()))
         .await;

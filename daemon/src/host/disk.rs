@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, StatVfs, fstatvfs, fsync, mkdirat, openat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, StatVfs, StatxFlags, fstatvfs, fsync, mkdirat, openat, statx,
+};
 use rustix::io::Errno;
 
 use super::walk::{Meta, parent_path};
@@ -79,6 +81,27 @@ pub fn identity(path: &Path) -> Result<u64, HostError> {
     fs::symlink_metadata(path)
         .map(|meta| meta.ino())
         .map_err(|error| HostError::io("identify", path, &error))
+}
+
+/// See [`super::Host::same_mount`].
+pub fn same_mount(a: &Path, b: &Path) -> Result<bool, HostError> {
+    let mount = |path: &Path| {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        statx(
+            CWD,
+            path,
+            flags,
+            StatxFlags::BASIC_STATS | StatxFlags::MNT_ID,
+        )
+        .map(|stat| {
+            // Before Linux 5.8 only the device is told: bind mounts look like one.
+            let known = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+            let id = if known { stat.stx_mnt_id } else { 0 };
+            (stat.stx_dev_major, stat.stx_dev_minor, id)
+        })
+        .map_err(|errno| HostError::system("find the mount of", path, errno))
+    };
+    Ok(mount(a)? == mount(b)?)
 }
 
 /// See [`super::Host::make_dir`].

@@ -228,6 +228,10 @@ impl Host for FakeHost {
         .await
     }
 
+    async fn same_mount(&self, _: &Path, _: &Path) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Nobody outside looks at a door in the seeded runs.
     async fn stand_in(
         &self,

@@ -113,6 +113,11 @@ impl Host for Linux {
         blocking(path, disk::identity).await
     }
 
+    async fn same_mount(&self, a: &Path, b: &Path) -> Result<bool, HostError> {
+        let b = b.to_owned();
+        blocking(a, move |a| disk::same_mount(a, &b)).await
+    }
+
     fn tcp_probe(
         &self,
         addr: SocketAddr,

@@ -114,6 +114,14 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// What stays with a folder when it is moved or exchanged, and is its alone: the inode number.
     fn identity(&self, path: &Path) -> impl Future<Output = Result<u64, HostError>> + Send;
 
+    /// Whether two folders are on one mount, so that entries of them can be exchanged: two bind
+    /// mounts of one filesystem are not.
+    fn same_mount(
+        &self,
+        a: &Path,
+        b: &Path,
+    ) -> impl Future<Output = Result<bool, HostError>> + Send;
+
     /// One TCP connect.
     fn tcp_probe(
         &self,

@@ -36,6 +36,9 @@ pub struct PlacedService {
     pub container: String,
     pub generation: u64,
     pub spec: Digest,
+    /// At the commit it had done its work and ended: it is not run once more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub done: bool,
 }
 
 /// A network of the committed stack.
@@ -52,6 +55,9 @@ pub struct Previous {
     pub version: Version,
     pub release: Digest,
     pub values: BTreeMap<String, String>,
+    /// When its data was left: what was written since goes with a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// The run whose snapshots hold its data, and the hop in it. `None`: its data was not changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<(i64, usize)>,

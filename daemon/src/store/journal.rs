@@ -18,8 +18,8 @@ use crate::update::{Event, Phase, Plan};
 pub struct Run {
     pub id: i64,
     pub plan: Plan,
-    /// Config values of the new stack.
-    pub values: BTreeMap<String, String>,
+    /// Config values of each hop: a stop runs with its own defaults.
+    pub values: Vec<BTreeMap<String, String>>,
     /// Index in the plan's hops.
     pub hop: usize,
     pub phase: Phase,
@@ -60,12 +60,19 @@ pub struct Entry {
     pub detail: String,
 }
 
+impl Run {
+    /// Config values of the stack that the current hop makes.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        self.values.get(self.hop).cloned().unwrap_or_default()
+    }
+}
+
 impl Store {
     /// Records a new run in its first phase.
     pub fn begin(
         &self,
         plan: &Plan,
-        values: &BTreeMap<String, String>,
+        values: &[BTreeMap<String, String>],
         phase: Phase,
         at: Timestamp,
     ) -> Result<Run> {
@@ -86,7 +93,7 @@ impl Store {
         Ok(Run {
             id,
             plan: plan.clone(),
-            values: values.clone(),
+            values: values.to_vec(),
             hop: 0,
             phase,
             started: at,
@@ -115,7 +122,7 @@ impl Store {
         after.phase = next;
         match next {
             // The next hop begins where this one ended.
-            Phase::Idle if run.failure.is_none() && !last_hop => {
+            Phase::Idle if matches!(run.phase, Phase::Forward(_)) && !last_hop => {
                 after.hop += 1;
                 after.phase = crate::update::transition::next(Phase::Idle, Event::Begun)
                     .unwrap_or(Phase::Idle);
@@ -129,10 +136,9 @@ impl Store {
                 )?;
             }
             Phase::Idle => {
-                let outcome = if run.failure.is_some() && !matches!(run.phase, Phase::Forward(_)) {
-                    Outcome::RolledBack
-                } else {
-                    Outcome::Committed
+                let outcome = match run.phase {
+                    Phase::Forward(_) => Outcome::Committed,
+                    Phase::Idle | Phase::Back(_) | Phase::Halted(_) => Outcome::RolledBack,
                 };
                 after.ended = Some(Ended { at, outcome });
                 tx.execute(

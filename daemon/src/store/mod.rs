@@ -100,6 +100,11 @@ impl Store {
         self.dir.join("files")
     }
 
+    /// Room that is kept on this disk while an update is under way, and let go when it is full.
+    pub fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+
     /// What is bind-mounted into containers, by content.
     pub fn mounts_dir(&self) -> PathBuf {
         self.dir.join("mounts")

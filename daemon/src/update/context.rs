@@ -1,12 +1,14 @@
 //! What every step has at hand: the seams, the journal, and the scene of its hop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use berth_format::release::{Migration, MigrationPhase};
+use berth_format::service::NetworkMode;
 use berth_format::{Code, Name, Refusal, Release};
 use futures_util::future::BoxFuture;
 use semver::Version;
@@ -16,7 +18,7 @@ use super::away::Away;
 use super::plan::{Action, Hop};
 use super::resolve::{Place, ResolveError, Resolver};
 use crate::api::{Notice, internal};
-use crate::engine::spec::ContainerSpec;
+use crate::engine::spec::{ContainerSpec, NetworkChoice};
 use crate::engine::{self, Engine, EngineError};
 use crate::host::{Host, HostError, LaidTree};
 use crate::store::{Installed, Run, Store, StoreError};
@@ -67,19 +69,20 @@ impl<E: Engine, H: Host> Context<E, H> {
     where
         F: Future<Output = engine::Result<T>>,
     {
-        let deadline = self.host.monotonic() + PATIENCE;
+        // A call may take hours before Docker goes away in its middle.
+        let mut away: Option<Duration> = None;
         loop {
             match call(self.engine.clone()).await {
-                Err(EngineError::Gone(_)) if self.host.monotonic() < deadline => {
+                Err(EngineError::Gone(why)) => {
                     self.outages.add();
+                    let now = self.host.monotonic();
+                    let since = *away.get_or_insert(now);
+                    if now.saturating_sub(since) >= PATIENCE {
+                        return Err(EngineError::Gone(why));
+                    }
                     self.host.sleep(PAUSE).await;
                 }
-                result => {
-                    if let Err(EngineError::Gone(_)) = &result {
-                        self.outages.add();
-                    }
-                    return result;
-                }
+                result => return result,
             }
         }
     }
@@ -191,7 +194,7 @@ impl Scene {
         };
         Ok(Self {
             hop: hop.clone(),
-            values: run.values.clone(),
+            values: run.values(),
             new: release(&hop.to)?,
             old,
             place: place.clone(),
@@ -214,7 +217,15 @@ impl Scene {
 
     /// The container of a migration of the new release.
     pub fn migration_spec(&self, name: &Name) -> Result<(ContainerSpec, Vec<LaidTree>), StepError> {
-        let networks = self.network_names();
+        let migration = self.new.migrations.iter().find(|m| m.name == *name);
+        let migration =
+            migration.ok_or_else(|| internal(format!("migration {name} is not in the release")))?;
+        let planned = self.hop.migrations.iter().find(|m| m.name == *name);
+        let mut networks = self.network_names();
+        // Beside the old stack it talks to the old stack, on whose networks that is.
+        if planned.is_some_and(|p| p.phase == MigrationPhase::Before) {
+            networks.extend(self.old_network_names());
+        }
         let resolver = Resolver {
             release: &self.new,
             values: &self.values,
@@ -222,10 +233,35 @@ impl Scene {
             networks: &networks,
             generation: self.hop.generation,
         };
-        let migration = self.new.migrations.iter().find(|m| m.name == *name);
-        let migration =
-            migration.ok_or_else(|| internal(format!("migration {name} is not in the release")))?;
-        Ok(resolver.migration(migration, None)?)
+        let (mut spec, laid) = resolver.migration(migration, None)?;
+        if migration.needs.iter().any(|need| need.old) {
+            self.reach_old(&mut spec, migration);
+        }
+        Ok((spec, laid))
+    }
+
+    /// Puts a migration also on the old networks, where a service of the old stack is.
+    fn reach_old(&self, spec: &mut ContainerSpec, migration: &Migration) {
+        let (NetworkChoice::Networks(chosen), NetworkMode::Networks(wanted)) =
+            (&mut spec.network, &migration.service.network)
+        else {
+            return;
+        };
+        for (label, name) in self.old_network_names() {
+            let is_on = wanted.keys().any(|w| w.as_str() == label);
+            if is_on && !chosen.iter().any(|(real, _)| *real == name) {
+                chosen.push((name, BTreeSet::new()));
+            }
+        }
+    }
+
+    /// The product's own networks of the old stack.
+    fn old_network_names(&self) -> BTreeMap<String, String> {
+        let networks = self.old.iter().flat_map(|(_, i)| &i.networks);
+        networks
+            .filter(|(label, _)| self.hop.networks.contains_key(*label))
+            .map(|(label, n)| (label.clone(), n.name.clone()))
+            .collect()
     }
 
     fn network_names(&self) -> BTreeMap<String, String> {
@@ -238,9 +274,7 @@ impl Scene {
 
     fn shared(&self, release: &Release, name: &Name) -> Option<String> {
         match &release.services.get(name)?.network {
-            berth_format::service::NetworkMode::Service(other) => {
-                self.hop.services.get(other)?.new.clone()
-            }
+            NetworkMode::Service(other) => self.hop.services.get(other)?.new.clone(),
             _ => None,
         }
     }
@@ -295,7 +329,7 @@ pub fn installed_spec(
         generation: placed.map_or(installed.generation, |p| p.generation),
     };
     let shared = match release.services.get(name).map(|s| &s.network) {
-        Some(berth_format::service::NetworkMode::Service(other)) => {
+        Some(NetworkMode::Service(other)) => {
             installed.services.get(other).map(|p| p.container.clone())
         }
         _ => None,

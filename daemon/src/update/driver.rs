@@ -39,7 +39,13 @@ pub async fn drive<E: Engine, H: Host>(
                         quarantine(ctx, run, step, &refusal)?;
                     }
                     let summary = refusal.summary.clone();
-                    run.failure.get_or_insert(refusal);
+                    // Past the commit the new version runs: what is left over is mended or
+                    // removed later, and is no failure of the update.
+                    if step <= Step::Commit {
+                        run.failure.get_or_insert(refusal);
+                    } else {
+                        log::warn!("{} failed past the commit: {refusal}", step.as_str());
+                    }
                     (Event::Failed, summary)
                 }
             },
@@ -126,6 +132,11 @@ async fn undo_patiently<E: Engine, H: Host>(
     let mut tries = 1;
     loop {
         match steps::back(ctx, run, undo).await {
+            // Not a try: when Docker is back, so is the old stack.
+            Err(StepError::Engine(EngineError::Gone(why))) => {
+                log::warn!("{} waits for Docker: {why}", undo.as_str());
+                ctx.host.sleep(UNDO_PAUSE).await;
+            }
             Err(error) if tries < UNDO_TRIES => {
                 log::warn!("{} failed, trying again: {error}", undo.as_str());
                 tries += 1;
@@ -177,7 +188,8 @@ fn names(run: &Run) -> (Option<String>, String) {
 
 fn undone(step: Step, from: Option<String>) -> Effect {
     match from {
-        Some(from) if step >= Step::Stop => Effect::RolledBackTo(from),
+        // A migration may have run already.
+        Some(from) if step >= Step::Premigrate => Effect::RolledBackTo(from),
         _ => Effect::NothingChanged,
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod away;
 pub mod context;
+pub mod drained;
 pub mod driver;
 pub mod gate;
 #[cfg(feature = "crash-points")]
@@ -23,5 +24,5 @@ mod steps;
 pub mod transition;
 
 pub use plan::Plan;
-pub use steps::{has_doors, is_fetched, prepare_container, stop_grace};
+pub use steps::{ensure_networks, has_doors, is_fetched, prepare_container, stop_grace};
 pub use transition::{Event, Phase, Step, Undo};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_format::config::{self, FieldKind};
-use berth_format::release::Grant;
+use berth_format::release::{Grant, MigrationPhase};
 use berth_format::{Code, Digest, Refusal, Release};
 use semver::Version;
 
@@ -31,7 +31,8 @@ pub struct Planned {
     pub plan: Plan,
     /// Of its hops, in order.
     pub releases: Vec<Release>,
-    pub values: BTreeMap<String, String>,
+    /// Config values, of each hop.
+    pub values: Vec<BTreeMap<String, String>>,
 }
 
 /// Makes the plan.
@@ -69,14 +70,31 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
             (Way::Forward, forward(store, installed.as_ref(), wanted)?)
         }
     };
+    // Of what is installed, or was, only the very release will do.
+    if wanted.kind != PlanKind::Install
+        && wanted.kind != PlanKind::Update
+        && let Some((release, digest)) = wanted.offered.iter().find(|(offered, digest)| {
+            releases
+                .iter()
+                .any(|(r, d)| r.version == offered.version && d != digest)
+        })
+    {
+        let summary = format!("the bundle has another release {}", release.version);
+        let here = releases.iter().find(|(r, _)| r.version == release.version);
+        return Err(Refusal::new(Code::PlanMoved, summary).because(
+            here.map_or_else(String::new, |(_, d)| d.to_string()),
+            digest.to_string(),
+        ));
+    }
     let Some((last, _)) = releases.last() else {
         return Err(Refusal::new(Code::NotFound, "there is no release to go to"));
     };
     let values = match (&way, installed.as_ref().and_then(|i| i.previous.as_ref())) {
-        (Way::Back(_), Some(previous)) => previous.values.clone(),
+        (Way::Back(_), Some(previous)) => vec![previous.values.clone()],
         _ => values(store, releases.iter().map(|(r, _)| r))?,
     };
     let hops = hops(
+        store,
         installed.as_ref(),
         current.as_ref(),
         &releases,
@@ -100,7 +118,13 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
         kind: wanted.kind,
         from: installed.as_ref().map(|i| i.version.clone()),
         to: last.version.clone(),
-        grants: new_grants(current.as_ref().map(|(r, _)| r), &releases),
+        // What a rollback goes to was agreed to when it was installed.
+        grants: match way {
+            Way::Back(_) => Vec::new(),
+            Way::Forward | Way::Reconfigure => {
+                new_grants(current.as_ref().map(|(r, _)| r), &releases)
+            }
+        },
         fetch_bytes: policy::fetch_bytes(needed, known, place),
         warnings: warnings(
             installed.as_ref(),
@@ -118,16 +142,16 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
     })
 }
 
-/// Every value of the forms of `releases`: what the admin set, what was generated once, defaults.
+/// Every value of the form of each release: what the admin set, what was generated once, defaults.
 ///
 /// Secrets that are to be generated are generated and kept here, so that a plan made twice is the
 /// same plan.
 pub fn values<'a>(
     store: &Store,
     releases: impl IntoIterator<Item = &'a Release>,
-) -> Result<BTreeMap<String, String>, Refusal> {
+) -> Result<Vec<BTreeMap<String, String>>, Refusal> {
     let mut given = store.config().map_err(internal)?;
-    let (mut all, mut problems) = (BTreeMap::new(), Vec::new());
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
     for release in releases {
         let mut generated = BTreeMap::new();
         for field in &release.config {
@@ -145,7 +169,7 @@ pub fn values<'a>(
             store.set_config(&generated).map_err(internal)?;
         }
         match config::resolve(&release.config, &given) {
-            Ok(values) => all.extend(values),
+            Ok(values) => all.push(values),
             Err(errors) => problems.extend(errors),
         }
     }
@@ -309,11 +333,12 @@ fn newest(
 }
 
 fn hops(
+    store: &Store,
     installed: Option<&Installed>,
     current: Option<&Available>,
     releases: &[Available],
     way: Way,
-    values: &BTreeMap<String, String>,
+    values: &[BTreeMap<String, String>],
     place: &Place,
 ) -> Result<Vec<super::plan::Hop>, Refusal> {
     let mut hops = Vec::new();
@@ -326,14 +351,18 @@ fn hops(
         _ => None,
     };
     let first = installed.map_or(0, |i| i.generation) + 1;
-    for (generation, (release, digest)) in (first..).zip(releases) {
+    for (generation, ((release, digest), values)) in (first..).zip(releases.iter().zip(values)) {
         let target = Target {
             release,
             digest: *digest,
             values,
             generation,
         };
-        let hop = policy::hop(before.as_ref(), target, way, place).map_err(|e| unresolved(&e))?;
+        let mut hop =
+            policy::hop(before.as_ref(), target, way, place).map_err(|e| unresolved(&e))?;
+        if let Way::Back(Some((run, source))) = way {
+            cover_what_goes_back(store, &mut hop, (run, source))?;
+        }
         let (services, networks) = policy::placed(&hop);
         before = Some(Current {
             release,
@@ -343,6 +372,21 @@ fn hops(
         hops.push(hop);
     }
     Ok(hops)
+}
+
+/// What the kept snapshot takes the place of is copied first, whatever the newer release says of
+/// it: a rollback that fails puts the present back.
+fn cover_what_goes_back(
+    store: &Store,
+    hop: &mut super::plan::Hop,
+    (run, source): (i64, usize),
+) -> Result<(), Refusal> {
+    let kept = store.notes(run, source, "snapshot").map_err(internal)?;
+    hop.not_covered.retain(|volume| !kept.contains_key(volume));
+    hop.snapshot.extend(kept.into_keys());
+    hop.snapshot.sort();
+    hop.snapshot.dedup();
+    Ok(())
 }
 
 fn unresolved(error: &ResolveError) -> Refusal {
@@ -389,15 +433,38 @@ fn warnings(
     let mut all = Vec::new();
     if let (Way::Back(snapshot), Some(installed)) = (way, installed) {
         all.push(match snapshot {
-            Some(_) => format!("Writes since {} will be lost.", installed.committed),
+            Some(_) => {
+                let since = installed.previous.as_ref().and_then(|p| p.since);
+                format!(
+                    "Writes since {} will be lost.",
+                    since.unwrap_or(installed.committed)
+                )
+            }
             None => "The data stays as it is.".to_owned(),
         });
+    }
+    if let (Way::Back(Some(_)), Some(current), Some((last, _))) = (way, current, releases.last()) {
+        let gone = current
+            .volumes
+            .keys()
+            .filter(|v| !last.volumes.contains_key(*v));
+        all.extend(gone.map(|volume| {
+            format!(
+                "Volume {volume} came with {} and goes with it.",
+                current.version
+            )
+        }));
     }
     for (hop, (release, _)) in hops.iter().zip(releases) {
         if hop.from.is_some() {
             for migration in hop.migrations.iter().filter(|m| !m.reversible) {
+                // The copy is made when the product is stopped: later than that.
+                let back = match migration.phase {
+                    MigrationPhase::Before => "and no copy of the data is made before it",
+                    MigrationPhase::Stopped => "a rollback restores the data from before it",
+                };
                 all.push(format!(
-                    "Migration {} of {} cannot be undone after the update; a rollback restores the data from before it.",
+                    "Migration {} of {} cannot be undone after the update; {back}.",
                     migration.name, release.version
                 ));
             }

@@ -143,6 +143,7 @@ pub fn placed(
                     container,
                     generation: change.generation,
                     spec,
+                    done: false,
                 },
             ))
         })
@@ -204,9 +205,15 @@ fn networks(
             let own_bridge = !spec.name.is_empty();
             spec.generation = 0;
             let digest = Digest::of(&berth_format::canonical(&spec));
+            // Two networks of one subnet cannot be there at once: the old one stays as it is.
+            let pinned = spec.subnet.is_some()
+                && current.is_some_and(|c| {
+                    let old = c.release.networks.iter().find(|(n, _)| n.as_str() == label);
+                    old.is_some_and(|(_, old)| old.subnet == spec.subnet)
+                });
             let old = current
                 .and_then(|c| c.networks.get(&label))
-                .filter(|old| old.spec == digest);
+                .filter(|old| old.spec == digest || pinned);
             let name = match old {
                 Some(old) => old.name.clone(),
                 None if own_bridge => spec.name,

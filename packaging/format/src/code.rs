@@ -140,6 +140,7 @@ codes! {
     MemoryLow "memory-low" Preflight "the machine has less memory than the release needs" "Use a machine with more memory.";
     CpuFew "cpu-few" Preflight "the machine has fewer CPUs than the release needs" "Use a machine with more CPUs.";
     PortInUse "port-in-use" Preflight "a port of the product is in use" "Stop the program that holds it, or choose another port with `berth config set`.";
+    VolumeElsewhere "volume-elsewhere" Preflight "a volume is not on the mount of Docker's own data, so that an update of it could not be undone" "Move it there, or mount all of Docker's data from that disk.";
     EngineOld "engine-old" Preflight "Docker is older than the release needs" "Update Docker.";
     ClockWrong "clock-wrong" Preflight "this machine's clock is before the time of signed metadata" "Set the clock (`timedatectl`).";
 
@@ -159,7 +160,7 @@ codes! {
     MigrationFailed "migration-failed" RolledBack "a migration failed" "Send the vendor the last lines of its log; stay on this version.";
     Unhealthy "unhealthy" RolledBack "the new version did not become healthy" "Send the vendor the last lines of the log; stay on this version.";
     Interrupted "interrupted" RolledBack "the update was cut off, and undone" "Try again.";
-    Cancelled "cancelled" RolledBack "the update was cancelled" "Nothing to do.";
+    Cancelled "cancelled" Usage "you said no; nothing was changed" "Nothing to do.";
     RollbackFailed "rollback-failed" Halted "the rollback could not finish" "Mend the reason, then run `berth rollback --resume`.";
 }
 

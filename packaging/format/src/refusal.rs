@@ -16,6 +16,8 @@ pub enum Effect {
     RolledBackTo(String),
     /// Neither: Berth stands still and waits for a human.
     Halted,
+    /// The one who asked does not know: what was asked for may have begun, and goes on by itself.
+    UnderWay,
 }
 
 /// A refusal or failure that a person reads.
@@ -112,6 +114,9 @@ impl fmt::Display for Effect {
         match self {
             Self::NothingChanged => f.write_str("nothing was changed"),
             Self::RolledBackTo(version) => write!(f, "rolled back to {version}"),
+            Self::UnderWay => {
+                f.write_str("it may be under way, and goes on without you: `berth status` says")
+            }
             Self::Halted => {
                 f.write_str("stopped half way; Berth starts nothing until this is mended")
             }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::fault::Faults;
-use super::patient::{Behaviour, Data, Flaw};
+use super::patient::{Behaviour, Data, Flaw, Role};
 use super::random::Random;
 use crate::api::Notice;
 use crate::engine::spec::{HealthSpec, MountSpec, NetworkChoice};
@@ -372,6 +372,10 @@ impl World {
         let Some(behaviour) = self.behaviour(&spec).cloned() else {
             return Err(EngineError::Missing(format!("image of {name}")));
         };
+        let once = matches!(behaviour.role, Role::Migration { .. } | Role::Premigration);
+        if once && c.state != ContainerState::Created {
+            self.violation(format!("{name} is run twice"));
+        }
         for volume in volumes(&spec) {
             let migrated = volume.ends_with("_data");
             let Some(folder) = self.folders.get_mut(&Self::volume_dir(volume)) else {

@@ -5,10 +5,19 @@ use berth_format::{Code, Refusal};
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::store::Run;
-use crate::update::context::{Context, StepError};
+use crate::update::context::{Context, Scene, StepError};
+use crate::update::drained;
 use crate::update::resolve::Place;
 
-pub async fn run<E: Engine, H: Host>(ctx: &Context<E, H>, run: &Run) -> Result<String, StepError> {
+pub async fn run<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    scene: &Scene,
+) -> Result<String, StepError> {
+    // The preflight asked the first one.
+    if let Some((release, installed)) = scene.old.as_ref().filter(|_| run.hop > 0) {
+        drained::wait(ctx, release, installed).await?;
+    }
     let mut missing = Vec::new();
     for hop in run.plan.hops.iter().skip(run.hop) {
         if !is_fetched(ctx, &hop.to).await? {

@@ -1,5 +1,6 @@
 //! Migrate: databases first, then each migration in order; or the return to a kept snapshot.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_format::release::{Migration, MigrationPhase};
@@ -8,7 +9,7 @@ use berth_format::{Code, Name, Refusal};
 use super::restore::swap_in;
 use super::stop::grace;
 use crate::api::{Notice, internal};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{ContainerState, Engine, EngineError};
 use crate::host::{Host, HostError};
 use crate::store::Run;
 use crate::update::context::{Context, Scene, StepError, snapshot_dir};
@@ -55,6 +56,7 @@ pub async fn stopped<E: Engine, H: Host>(
         let mut borrowed = Vec::new();
         if let Some((release, _)) = scene.old.as_ref().filter(|_| !old.is_empty()) {
             let needed = with_dependencies(release, old, &scene.old_containers());
+            make_room(ctx, scene, &needed).await?;
             bring_up(ctx, release, &needed).await?;
             // Whatever is in both stacks goes on running for the new one.
             let kept = scene.new_containers();
@@ -76,6 +78,23 @@ pub async fn stopped<E: Engine, H: Host>(
     Ok(format!("{done} migrations"))
 }
 
+/// Stops new containers of services that run once more as the old ones: both on one volume would
+/// be the end of it.
+async fn make_room<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    scene: &Scene,
+    old: &BTreeMap<Name, String>,
+) -> Result<(), StepError> {
+    for (name, container) in scene.new_containers() {
+        if old.get(&name).is_some_and(|old| *old != container) {
+            let (container, grace) = (container.as_str(), grace(&scene.new, &name));
+            ctx.engine(|e| async move { e.stop(container, grace).await })
+                .await?;
+        }
+    }
+    Ok(())
+}
+
 fn of_phase(scene: &Scene, phase: MigrationPhase) -> Result<Vec<(&Migration, &str)>, StepError> {
     scene
         .hop
@@ -90,14 +109,26 @@ fn of_phase(scene: &Scene, phase: MigrationPhase) -> Result<Vec<(&Migration, &st
         .collect()
 }
 
+/// Starts it unless it was started before: a Docker that went away while it answered may have
+/// done so, and a migration is not run twice.
+async fn start_once<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    container: &str,
+) -> Result<(), StepError> {
+    let start = async |e: E| match e.inspect(container).await? {
+        Some(seen) if seen.state != ContainerState::Created => Ok(()),
+        _ => e.start(container).await,
+    };
+    Ok(ctx.engine(start).await?)
+}
+
 async fn execute<E: Engine, H: Host>(
     ctx: &Context<E, H>,
     run: &Run,
     migration: &Migration,
     container: &str,
 ) -> Result<(), StepError> {
-    ctx.engine(|e| async move { e.start(container).await })
-        .await?;
+    start_once(ctx, container).await?;
     let limit = Duration::from_millis(migration.timeout_ms);
     let ended = tokio::select! {
         biased;

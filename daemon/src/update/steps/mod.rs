@@ -23,6 +23,7 @@ pub mod stop;
 pub use commit::installed;
 pub use fetch::is_fetched;
 pub use prepare::container as prepare_container;
+pub use revive::networks as ensure_networks;
 pub use stop::{grace as stop_grace, has_doors};
 
 /// Does a step.
@@ -33,14 +34,14 @@ pub async fn forward<E: Engine, H: Host>(
 ) -> Result<String, StepError> {
     let scene = Scene::load(&ctx.store, run, &ctx.place)?;
     match step {
-        Step::Fetch => fetch::run(ctx, run).await,
+        Step::Fetch => fetch::run(ctx, run, &scene).await,
         Step::Prepare => prepare::run(ctx, run, &scene).await,
         Step::Premigrate => migrate::before(ctx, run, &scene).await,
         Step::Stop => stop::run(ctx, &scene).await,
         Step::Snapshot => snapshot::run(ctx, run, &scene).await,
         Step::Migrate => migrate::stopped(ctx, run, &scene).await,
-        Step::Start => start::run(ctx, &scene).await,
-        Step::Commit => commit::run(ctx, &scene).await,
+        Step::Start => start::run(ctx, run, &scene).await,
+        Step::Commit => commit::run(ctx, run, &scene).await,
         Step::Open => open::run(ctx, &scene).await,
         Step::Prune => prune::run(ctx, run, &scene).await,
     }

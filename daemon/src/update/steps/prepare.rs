@@ -2,12 +2,17 @@
 
 use berth_format::Release;
 
-use crate::engine::spec::{ContainerSpec, NetworkSpec};
-use crate::engine::{self, Engine};
+use crate::engine::spec::{ContainerSpec, MountSpec, NetworkSpec};
+use crate::engine::{ContainerState, Engine, EngineError, Health};
 use crate::host::{Host, LaidTree};
 use crate::store::Run;
 use crate::update::context::{Context, Scene, StepError, snapshots_root};
+use crate::update::gate::is_one_off;
+use crate::update::plan::Action;
 use crate::update::resolve;
+
+/// Note: a service that is not touched, and was not well when the update began.
+pub const ILL: &str = "ill";
 
 /// Freed first when something has to be undone on a full disk.
 const BALLAST: u64 = 16 << 20;
@@ -25,6 +30,7 @@ pub async fn run<E: Engine, H: Host>(
         .await?;
 
     super::discard::sweep(ctx, scene).await?;
+    note_the_ill(ctx, run, scene).await?;
     networks(ctx, scene, &scene.new).await?;
     for (_, spec) in resolve::volumes(&scene.new, &scene.values)? {
         let name = spec.name.as_str();
@@ -52,6 +58,32 @@ pub async fn run<E: Engine, H: Host>(
         made += 1;
     }
     Ok(format!("created {made} containers"))
+}
+
+/// Notes what is not touched and was not well before: no update is judged by it.
+async fn note_the_ill<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    run: &Run,
+    scene: &Scene,
+) -> Result<(), StepError> {
+    for (name, change) in &scene.hop.services {
+        let (Action::Keep, Some(container)) = (change.action, change.new.as_deref()) else {
+            continue;
+        };
+        let seen = ctx
+            .engine(|e| async move { e.inspect(container).await })
+            .await?;
+        let one_off = scene.new.services.get(name).is_some_and(is_one_off);
+        let well = seen.is_some_and(|c| match c.state {
+            ContainerState::Running => c.health != Health::Unhealthy,
+            ContainerState::Exited { code: 0 } => one_off,
+            _ => false,
+        });
+        if !well {
+            ctx.store.note(run, ILL, name.as_str(), "")?;
+        }
+    }
+    Ok(())
 }
 
 async fn networks<E: Engine, H: Host>(
@@ -85,9 +117,22 @@ pub async fn container<E: Engine, H: Host>(
     for tree in laid {
         ctx.host.lay(tree, &ctx.store.files_dir()).await?;
     }
+    for mount in &spec.mounts {
+        // Docker would make an empty one, and the product would run on it as if nothing were gone.
+        if let MountSpec::Volume { name, .. } = mount {
+            let there = ctx
+                .engine(|e| async move { e.volume_path(name).await })
+                .await?;
+            if there.is_none() {
+                return Err(EngineError::Missing(format!("volume {name}")).into());
+            }
+        }
+    }
     match ctx.engine(|e| async move { e.create(spec).await }).await {
-        Err(engine::EngineError::Conflict(_)) => {
+        Err(EngineError::Conflict(_)) => {
             let name = spec.name.as_str();
+            // One that is not of Berth's making is an error here: it stays.
+            ctx.engine(|e| async move { e.inspect(name).await }).await?;
             ctx.engine(|e| async move { e.remove(name).await }).await?;
             ctx.engine(|e| async move { e.create(spec).await }).await?;
         }

@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::host::Host;
 use crate::store::Run;
 use crate::update::context::{Context, Scene, StepError, snapshot_dir, snapshots_root};
-use crate::update::resolve::{DOORS, EGRESS};
+use crate::update::resolve::{DOORS, EGRESS, volume_name};
 
 pub async fn run<E: Engine, H: Host>(
     ctx: &Context<E, H>,
@@ -43,9 +43,33 @@ pub async fn run<E: Engine, H: Host>(
                 .await?;
         }
     }
+    if let Some((source, hop)) = scene.hop.restore {
+        left_behind(ctx, scene, (source, hop)).await?;
+    }
     snapshots(ctx, run, scene).await?;
     images(ctx, run, scene).await?;
     Ok(format!("removed {removed} containers"))
+}
+
+/// Removes volumes that came with the version that was left: a later update would start on them
+/// beside older data.
+async fn left_behind<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    scene: &Scene,
+    (run, hop): (i64, usize),
+) -> Result<(), StepError> {
+    let mine: BTreeSet<String> = scene
+        .new
+        .volumes
+        .keys()
+        .map(|name| volume_name(&scene.new.product, name))
+        .collect();
+    let made = ctx.store.notes(run, hop, "volume")?;
+    for volume in made.keys().filter(|volume| !mine.contains(*volume)) {
+        ctx.engine(|e| async move { e.remove_volume(volume).await })
+            .await?;
+    }
+    Ok(ctx.store.forget_notes(run, hop, "volume")?)
 }
 
 /// One snapshot is kept: that of the way back.
@@ -66,7 +90,13 @@ async fn snapshots<E: Engine, H: Host>(
         for hop in 0..earlier.plan.hops.len() {
             let dir = snapshot_dir(&root, product, earlier.id, hop);
             let past = (earlier.id, hop) <= (run.id, run.hop);
-            if past && Some(&dir) != kept.as_ref() && ctx.host.exists(&dir).await? {
+            if !past || Some(&dir) == kept.as_ref() {
+                continue;
+            }
+            // A removal that was cut off left it under its other name.
+            let mut trash = dir.clone().into_os_string();
+            trash.push(".trash");
+            if ctx.host.exists(&dir).await? || ctx.host.exists(trash.as_ref()).await? {
                 ctx.host.remove_tree(&dir).await?;
             }
         }

@@ -5,12 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use berth_format::Release;
+
 use super::open::{arm, open};
 use super::prepare::container;
+use crate::engine::spec::NetworkSpec;
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
+use crate::store::Installed;
 use crate::update::context::{Context, Scene, StepError, installed_spec, snapshots_root};
-use crate::update::gate::bring_up;
+use crate::update::gate::bring_up_what_can;
 use crate::update::resolve::{self, DOORS};
 
 pub async fn run<E: Engine, H: Host>(
@@ -24,17 +28,7 @@ pub async fn run<E: Engine, H: Host>(
     let ballast = snapshots_root(&root, release.product.as_str()).join("ballast");
     ctx.host.release_ballast(&ballast).await?;
 
-    for (label, spec) in resolve::networks(release, &installed.values)? {
-        let Some(placed) = installed.networks.get(&label) else {
-            continue;
-        };
-        let spec = &crate::engine::NetworkSpec {
-            name: placed.name.clone(),
-            ..spec
-        };
-        ctx.engine(|e| async move { e.create_network(spec).await })
-            .await?;
-    }
+    networks(ctx, release, installed).await?;
     let containers: BTreeMap<_, _> = installed
         .services
         .iter()
@@ -58,13 +52,10 @@ pub async fn run<E: Engine, H: Host>(
             result => result?,
         }
     }
-    let health = bring_up(ctx, release, &containers).await;
-    let summary = match health {
-        Ok(()) => format!("{} runs again", release.version),
-        Err(StepError::Refused(refusal)) => {
-            format!("{} runs again, but: {}", release.version, refusal.summary)
-        }
-        Err(error) => return Err(error),
+    let wrong = bring_up_what_can(ctx, release, &containers).await?;
+    let summary = match wrong.as_slice() {
+        [] => format!("{} runs again", release.version),
+        wrong => format!("{} runs again, but: {}", release.version, wrong.join("; ")),
     };
     // What waits for an unhealthy service was not started: the supervisor starts it later.
     let doors = installed.networks.get(DOORS).map(|n| n.name.as_str());
@@ -76,4 +67,30 @@ pub async fn run<E: Engine, H: Host>(
     }
     arm(ctx, release, &containers).await?;
     Ok(summary)
+}
+
+/// The networks of the committed stack are there.
+pub async fn networks<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    release: &Release,
+    installed: &Installed,
+) -> Result<(), StepError> {
+    for (label, spec) in resolve::networks(release, &installed.values)? {
+        let Some(placed) = installed.networks.get(&label) else {
+            continue;
+        };
+        let spec = &NetworkSpec {
+            name: placed.name.clone(),
+            ..spec
+        };
+        match ctx
+            .engine(|e| async move { e.create_network(spec).await })
+            .await
+        {
+            // An older Berth described it in other words: it is the one that was committed.
+            Err(EngineError::Conflict(_)) => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
