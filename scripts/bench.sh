@@ -17,6 +17,7 @@ cleanup() {
     "$root/scripts/engine.sh" stop "$(dirname "$engine")" --purge || true
   done
   rm -rf "$work"
+  give_back
   exit "$status"
 }
 trap cleanup EXIT

@@ -27,6 +27,7 @@ failed() {
   trap '' INT TERM
   [ ! -s "$demo/berthd.log" ] || { echo "--- the last lines of berthd:"; tail -20 "$demo/berthd.log"; } >&2
   stop
+  give_back
   exit "$status"
 }
 
@@ -62,6 +63,7 @@ start() {
   berth status
   curl -fsS "http://127.0.0.1:$port/api/search?q=lighthouse"; echo
   trap - EXIT INT TERM
+  give_back
   cat <<TEXT
 
 Lantern runs:  http://localhost:$port

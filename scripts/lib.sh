@@ -16,9 +16,21 @@ note() { echo "==> $*" >&2; }
 become_root() {
   [ "$(id -u)" = 0 ] && return
   command -v sudo >/dev/null || die "needs root"
-  exec sudo env "PATH=$PATH" "HOME=$HOME" "BERTH_CACHE=$BERTH_CACHE" "CI=${CI:-}" \
-    ${CARGO_HOME:+"CARGO_HOME=$CARGO_HOME"} ${RUSTUP_HOME:+"RUSTUP_HOME=$RUSTUP_HOME"} \
-    ${CARGO_TARGET_DIR:+"CARGO_TARGET_DIR=$CARGO_TARGET_DIR"} bash "$0" "$@"
+  local name keep=("PATH=$PATH" "HOME=$HOME" "BERTH_CACHE=$BERTH_CACHE")
+  for name in CI CARGO_HOME RUSTUP_HOME CARGO_TARGET_DIR TMPDIR DEBIAN_MIRROR BERTH_DEMO BERTH_DEMO_PORT \
+    BERTH_SEEDS BERTH_SEED; do
+    [ -z "${!name:-}" ] || keep+=("$name=${!name}")
+  done
+  exec sudo env "${keep[@]}" bash "$0" "$@"
+}
+
+# What root built belongs to who asked for it: the next build is without root.
+give_back() {
+  [ -n "${SUDO_UID:-}" ] || return 0
+  local path
+  for path in "$target" "$BERTH_CACHE" "$root/Cargo.lock" "${CARGO_HOME:-$HOME/.cargo}"; do
+    [ ! -e "$path" ] || chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$path"
+  done
 }
 
 # Debian packages by the command that they bring: `need cc=gcc curl`. A machine that has them all

@@ -20,6 +20,7 @@ cleanup() {
   done
   grep -oE " $work/[^ ]+" /proc/self/mountinfo | sort -r | while read -r mount; do umount -l "$mount" || true; done
   rm -rf "$work"
+  give_back
   exit "$status"
 }
 trap cleanup EXIT

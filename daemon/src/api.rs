@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::engine::Container;
-use crate::store::{Ended, Entry};
+use crate::store::{Ended, Entry, Mended};
 use crate::update::plan::PlanKind;
 use crate::update::{Phase, Plan};
 
@@ -199,11 +199,7 @@ pub enum Notice {
         line: String,
     },
     /// The supervisor did something to keep the stack as it is.
-    Supervisor {
-        at: Timestamp,
-        service: Name,
-        what: String,
-    },
+    Supervisor(Mended),
     /// A run has ended.
     Ended(RunSummary),
 }
@@ -269,6 +265,8 @@ pub trait Api: Clone + Send + Sync + 'static {
     /// Newest first.
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>>;
     fn run(&self, id: i64) -> Result<RunDetail>;
+    /// What the supervisor mended, newest first.
+    fn mended(&self, limit: u32) -> Result<Vec<Mended>>;
     /// Everything that happens from now on; a slow reader is told how much it missed.
     fn subscribe(&self) -> broadcast::Receiver<Notice>;
 

@@ -50,7 +50,12 @@ impl Client {
 
     /// Takes the port away from the product, until it is dropped.
     pub fn occupy(&self) -> Result<TcpListener> {
-        let address = (Ipv4Addr::UNSPECIFIED, self.port);
+        self.occupy_port(self.port)
+    }
+
+    /// Takes any port, until it is dropped.
+    pub fn occupy_port(&self, port: u16) -> Result<TcpListener> {
+        let address = (Ipv4Addr::UNSPECIFIED, port);
         Ok(self.in_netns(|_| TcpListener::bind(address))?)
     }
 

@@ -97,6 +97,29 @@ impl Engine {
         })
     }
 
+    /// Ids and tags of every image.
+    pub fn images(&self) -> Result<Vec<String>> {
+        let text = self.docker([
+            "images",
+            "-a",
+            "--format",
+            "{{.ID}} {{.Repository}}:{{.Tag}}",
+        ])?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Leaves only so many bytes free on the disk of this engine; the file that takes the rest.
+    pub fn fill(&self, free: u64) -> Result<PathBuf> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        let filler = self.dir.join("filler");
+        let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(free);
+        run(Command::new("fallocate")
+            .arg("-l")
+            .arg(bytes.to_string())
+            .arg(&filler))?;
+        Ok(filler)
+    }
+
     /// The API's socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("docker.sock")

@@ -158,6 +158,21 @@ impl Machine {
         .with_context(|| format!("{last:#}\n{}", self.berthd.log()))
     }
 
+    /// Waits until berthd stands still in this phase, or (`phase+`) at its end.
+    pub fn wait_held(&self, phase: &str) -> Result<()> {
+        self.wait_phase(phase.trim_end_matches('+'))?;
+        let line = format!("held at {phase}");
+        wait_for(&line, Duration::from_secs(90), || {
+            let log = self.berthd.log();
+            log.lines()
+                .rev()
+                .take(50)
+                .any(|l| l.ends_with(&line))
+                .then_some(())
+        })
+        .with_context(|| self.berthd.log())
+    }
+
     /// Container ids by service, of those that run.
     pub fn running(&self) -> Result<std::collections::BTreeMap<String, String>> {
         let mut running = std::collections::BTreeMap::new();
@@ -182,6 +197,17 @@ impl Machine {
             .as_str()
             .unwrap_or_default()
             .to_owned())
+    }
+
+    /// The files of one of the product's volumes that only the user writes to.
+    pub fn quiet_tree(&self, volume: &str) -> Result<Tree> {
+        let name = format!("{}_{volume}", crate::PRODUCT);
+        let path = self.engine.volume_path(&name);
+        if path.exists() {
+            volumes::tree(&path)
+        } else {
+            Ok(Tree::new())
+        }
     }
 
     /// All files of all volumes; while nothing runs.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{Machine, difference, volumes};
 
-/// Containers, networks, volumes and Berth's own state at one moment.
+/// Containers, networks, volumes, images and Berth's own state at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct World(BTreeMap<String, String>);
 
@@ -43,6 +43,15 @@ impl World {
                 for (name, line) in volumes::tree(&path)? {
                     world.insert(format!("volume {volume}: {name}"), line);
                 }
+            }
+        }
+        for image in machine.engine.images()? {
+            world.insert(format!("image {image}"), String::new());
+        }
+        for (name, line) in volumes::tree(&machine.berthd.state_dir())? {
+            // SQLite's own files change with every look at them.
+            if !name.starts_with("berth.db") {
+                world.insert(format!("state {name}"), line);
             }
         }
         let mut status = machine.berth(["status"]).value;

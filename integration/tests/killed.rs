@@ -4,7 +4,8 @@
 
 use berth_integration::Machine;
 
-/// Kills berthd at the begin of `phase` of an update to `to`; then `expected` runs.
+/// Kills berthd at the begin of `phase` of an update to `to` (`phase+`: at its end, before that is
+/// journaled); then `expected` runs.
 fn killed_in(machine: &mut Machine, phase: &str, to: &str, expected: &str) {
     eprintln!("--- killed in {phase}, on the way to {to}");
     machine.berthd.kill().unwrap();
@@ -12,7 +13,7 @@ fn killed_in(machine: &mut Machine, phase: &str, to: &str, expected: &str) {
     let mut words = machine.update_words(to);
     words.push("--retry-quarantined".into());
     let mut update = machine.berthd.begin(words).unwrap();
-    machine.wait_phase(phase).unwrap();
+    machine.wait_held(phase).unwrap();
     machine.berthd.kill().unwrap();
     // The client would wait for berthd to come back.
     update.kill().unwrap();
@@ -35,7 +36,7 @@ fn killed_in(machine: &mut Machine, phase: &str, to: &str, expected: &str) {
 fn before_the_stop_it_stays_on_the_old_version() {
     let mut machine = Machine::with("1.2.0").unwrap();
     let before = machine.running().unwrap();
-    for phase in ["fetch", "prepare", "premigrate"] {
+    for phase in ["fetch", "fetch+", "prepare+", "premigrate"] {
         let started = machine.started("db").unwrap();
         killed_in(&mut machine, phase, "1.4.0", "1.2.0");
         assert_eq!(machine.running().unwrap(), before);
@@ -49,7 +50,17 @@ fn before_the_stop_it_stays_on_the_old_version() {
 fn between_the_stop_and_the_commit_it_goes_back() {
     let mut machine = Machine::with("1.2.0").unwrap();
     let before = machine.running().unwrap();
-    for phase in ["stop", "snapshot", "migrate", "start", "commit"] {
+    for phase in [
+        "stop",
+        "stop+",
+        "snapshot",
+        "snapshot+",
+        "migrate",
+        "migrate+",
+        "start+",
+        "commit",
+        "commit+",
+    ] {
         killed_in(&mut machine, phase, "1.4.0", "1.2.0");
         assert_eq!(machine.running().unwrap(), before, "{phase}");
     }
@@ -60,7 +71,7 @@ fn between_the_stop_and_the_commit_it_goes_back() {
 #[test]
 fn after_the_commit_it_goes_on() {
     let mut machine = Machine::with("1.0.0").unwrap();
-    killed_in(&mut machine, "open", "1.1.0", "1.1.0");
+    killed_in(&mut machine, "open+", "1.1.0", "1.1.0");
     killed_in(&mut machine, "prune", "1.2.0", "1.2.0");
     // The second hop is a run of its own kind: its doors are opened for a stack that had them.
     killed_in(&mut machine, "open", "1.4.0", "1.4.0");
@@ -70,7 +81,9 @@ fn after_the_commit_it_goes_on() {
 fn on_the_way_back_it_ends_the_way_back() {
     let mut machine = Machine::with("1.2.0").unwrap();
     let before = machine.running().unwrap();
-    for phase in ["halt", "restore", "revive", "discard"] {
+    for phase in [
+        "halt", "halt+", "restore", "restore+", "revive+", "discard", "discard+",
+    ] {
         killed_in(&mut machine, phase, "1.3.0", "1.2.0");
         assert_eq!(machine.running().unwrap(), before, "{phase}");
     }

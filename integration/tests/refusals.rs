@@ -348,7 +348,7 @@ fn a_question_that_does_not_fit_changes_nothing() {
         (&["logs", "nobody"], "not-found", 2),
         (&["rollback", "--confirm", "1.1.0"], "no-way-back", 6),
         // Not even a fingerprint: the command line says so by itself.
-        (&["trust", "abc"], "", 2),
+        (&["trust", "abc"], "usage", 2),
     ];
     let mut wrong = Vec::new();
     for (words, code, exit) in cases {

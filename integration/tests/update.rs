@@ -60,6 +60,26 @@ fn a_release_that_leaves_data_alone_restarts_nothing_else() {
 }
 
 #[test]
+fn the_front_door_says_what_goes_on_while_the_product_is_away() {
+    let mut machine = Machine::with("1.2.0").unwrap();
+    machine.berthd.kill().unwrap();
+    machine.berthd.start_holding(&["migrate"]).unwrap();
+    let update = machine.berthd.begin(machine.update_words("1.4.0")).unwrap();
+    machine.wait_phase("migrate").unwrap();
+    let answer = machine.client.get("/search?q=heron").unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.head.contains("retry-after: 5"), "{answer:?}");
+    assert!(
+        answer.body.contains("Lantern is away") && answer.body.contains("updated to 1.4.0"),
+        "{answer:?}"
+    );
+    machine.berthd.release("migrate").unwrap();
+    update.wait_with_output().unwrap();
+    machine.wait_healthy("1.4.0").unwrap();
+    assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
+}
+
+#[test]
 fn a_plan_that_the_world_moved_away_from_is_refused() {
     let machine = Machine::with("1.1.0").unwrap();
     let all = machine.published.all().display().to_string();
@@ -85,6 +105,13 @@ fn a_new_shape_renamed_removed_and_new_parts() {
     machine.wait_healthy("2.0.0").unwrap();
     let services: Vec<String> = machine.running().unwrap().into_keys().collect();
     assert_eq!(services, ["crawler", "db", "frontend", "gateway"]);
+    let containers = machine.engine.containers().unwrap();
+    for gone in ["indexer", "cache"] {
+        let left = |c: &&serde_json::Value| c["Config"]["Labels"]["berth.name"] == gone;
+        assert!(!containers.iter().any(|c| left(&c)), "{gone} is left over");
+    }
+    let volumes = machine.engine.volumes().unwrap();
+    assert!(volumes.iter().any(|v| v == "lantern_crawl"), "{volumes:?}");
     assert_eq!(machine.client.version().unwrap(), ("2.0.0".to_owned(), 4));
     assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
     machine.wait_indexed().unwrap();
@@ -99,6 +126,8 @@ fn a_new_shape_renamed_removed_and_new_parts() {
         .good()
         .unwrap();
     machine.wait_healthy("1.4.0").unwrap();
+    let volumes = machine.engine.volumes().unwrap();
+    assert!(!volumes.iter().any(|v| v == "lantern_crawl"), "{volumes:?}");
     let services: Vec<String> = machine.running().unwrap().into_keys().collect();
     assert_eq!(services, ["cache", "db", "frontend", "gateway", "indexer"]);
     assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);

@@ -17,7 +17,7 @@ use crate::api::{
 use crate::engine::docker::{Docker, LogStream};
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
-use crate::store::Trust;
+use crate::store::{Mended, Trust};
 
 /// The most lines of a journal in one answer.
 const ENTRIES: u32 = 10_000;
@@ -134,6 +134,10 @@ impl<H: Host> Api for Appliance<Docker, H> {
             plan: run.plan,
             entries,
         })
+    }
+
+    fn mended(&self, limit: u32) -> Result<Vec<Mended>> {
+        self.0.store.mended(limit).map_err(internal)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Notice> {

@@ -16,7 +16,7 @@ use super::{Appliance, status::judge};
 use crate::api::Notice;
 use crate::engine::{Container, ContainerState, Engine, Health};
 use crate::host::Host;
-use crate::store::Installed;
+use crate::store::{Installed, Mended};
 use crate::update::context::{StepError, installed_spec};
 use crate::update::gate::is_one_off;
 use crate::update::resolve::DOORS;
@@ -191,12 +191,16 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             Need::Finish => "its doors or its restart policy were not set: set now",
         };
         log::warn!(SERVICE = name.to_string(); "{name}: {what}");
-        let at = self.0.host.now();
-        ctx.tell(Notice::Supervisor {
-            at,
+        let mended = Mended {
+            at: self.0.host.now(),
             service: name.clone(),
             what: what.to_owned(),
-        });
+        };
+        // On a full disk the service comes first.
+        if let Err(error) = self.0.store.put_mended(&mended) {
+            log::warn!("it cannot be written down: {error}");
+        }
+        ctx.tell(Notice::Supervisor(mended));
         // A prune takes what nothing ran on.
         ensure_networks(&ctx, release, installed).await?;
         match need {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use berth_format::Code;
 use hyper::Method;
+use jiff::Timestamp;
 
 use super::Done;
 use super::client::Client;
@@ -12,7 +13,7 @@ use super::terminal::{Terminal, Tone};
 use super::text::{bytes, second};
 use crate::api::{Notice, Result, RunDetail, RunSummary, internal};
 use crate::http::wire::Missed;
-use crate::store::Entry;
+use crate::store::{Entry, Mended};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -93,11 +94,27 @@ async fn past(
         run.id
     };
     let detail: RunDetail = client.get(&format!("/v1/runs/{id}")).await?;
+    // What was mended after the last update belongs to it.
+    let mended: Vec<Mended> = match (run, *last) {
+        (None, 0) => client.get("/v1/mended?limit=200").await?,
+        _ => Vec::new(),
+    };
+    let since = detail.run.started;
+    let mut notices: Vec<(Timestamp, Notice)> = mended
+        .into_iter()
+        .rev()
+        .filter(|mended| mended.at >= since)
+        .map(|mended| (mended.at, Notice::Supervisor(mended)))
+        .collect();
     for entry in detail.entries {
         if entry.seq > *last {
             *last = entry.seq;
-            show(&Notice::Journal(entry), terminal)?;
+            notices.push((entry.at, Notice::Journal(entry)));
         }
+    }
+    notices.sort_by_key(|(at, _)| *at);
+    for (_, notice) in notices {
+        show(&notice, terminal)?;
     }
     Ok(())
 }
@@ -121,7 +138,7 @@ fn show(notice: &Notice, terminal: &mut Terminal) -> Result<()> {
             let line = format!("          {source} | {line}");
             terminal.line(terminal.paint(Tone::Dim, &line));
         }
-        Notice::Supervisor { at, service, what } => {
+        Notice::Supervisor(Mended { at, service, what }) => {
             terminal.line(format!("{}  {service}: {what}", second(*at)));
         }
         Notice::Ended(run) => {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::terminal::{Terminal, Tone};
 use super::text::{bytes, duration};
 use crate::api::{Notice, Result};
-use crate::store::Entry;
+use crate::store::{Entry, Mended};
 use crate::update::{Event, Phase, Step, Undo};
 
 /// Shows a run.
@@ -69,7 +69,7 @@ impl View {
                 let line = terminal.paint(Tone::Dim, &line);
                 self.say(&line, terminal);
             }
-            Notice::Supervisor { service, what, .. } => {
+            Notice::Supervisor(Mended { service, what, .. }) => {
                 self.say(&format!("  {service}: {what}"), terminal);
             }
             Notice::Ended(_) => self.clear(),

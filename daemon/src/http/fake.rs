@@ -371,6 +371,10 @@ impl Api for Fake {
         run.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such update"))
     }
 
+    fn mended(&self, _: u32) -> Result<Vec<crate::store::Mended>> {
+        Ok(Vec::new())
+    }
+
     fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
     }

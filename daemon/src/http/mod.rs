@@ -75,6 +75,7 @@ pub fn router<A: Api>(api: A, handover: Handover, shutdown: watch::Receiver<bool
         .route("/apply", post(routes::apply::<A>))
         .route("/resume", post(routes::resume::<A>))
         .route("/history", get(routes::history::<A>))
+        .route("/mended", get(routes::mended::<A>))
         .route("/runs/{id}", get(routes::run::<A>))
         .route("/runs/{id}/events", get(routes::run_events::<A>))
         .route("/events", get(routes::events::<A>))

@@ -19,6 +19,7 @@ use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ConfigValue, PlanAnswer, PlanRequest, ReleaseInfo,
     RunDetail, RunSummary, Status, TrustInfo,
 };
+use crate::store::Mended;
 
 /// The most lines of a log or of the history that one answer holds.
 const MOST: u32 = 10_000;
@@ -106,6 +107,14 @@ pub(super) async fn history<A: Api>(
 ) -> Answer<Vec<RunSummary>> {
     let limit = query.limit.unwrap_or(20).min(MOST);
     Ok(Json(server.api.history(limit)?))
+}
+
+pub(super) async fn mended<A: Api>(
+    State(server): State<Server<A>>,
+    Query(query): Query<HistoryQuery>,
+) -> Answer<Vec<Mended>> {
+    let limit = query.limit.unwrap_or(20).min(MOST);
+    Ok(Json(server.api.mended(limit)?))
 }
 
 pub(super) async fn run<A: Api>(

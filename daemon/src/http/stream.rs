@@ -134,7 +134,7 @@ async fn send(sender: &Events, seq: Option<i64>, notice: &Notice) -> std::result
         Notice::Journal(_) => "journal",
         Notice::Progress { .. } => "progress",
         Notice::Log { .. } => "log",
-        Notice::Supervisor { .. } => "supervisor",
+        Notice::Supervisor(_) => "supervisor",
         Notice::Ended(_) => "ended",
     };
     let event = Event::default().event(name);

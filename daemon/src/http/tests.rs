@@ -93,6 +93,7 @@ async fn every_question_has_its_answer() {
         ),
         (Method::POST, "/v1/resume", None, 409),
         (Method::GET, "/v1/history?limit=5", None, 200),
+        (Method::GET, "/v1/mended?limit=5", None, 200),
         (Method::GET, "/v1/runs/7", None, 200),
         (Method::GET, "/v1/runs/8", None, 404),
         (Method::GET, "/v1/config", None, 200),

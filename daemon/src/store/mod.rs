@@ -12,12 +12,14 @@ use rusqlite::Connection;
 
 mod installed;
 mod journal;
+mod mended;
 mod releases;
 mod settings;
 mod trust;
 
 pub use installed::{Installed, PlacedNetwork, PlacedService, Previous};
 pub use journal::{Ended, Entry, Outcome, Run};
+pub use mended::Mended;
 pub use releases::StoredRelease;
 pub use trust::Trust;
 

@@ -37,6 +37,14 @@ CREATE TABLE entries (
     detail TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
+-- What the supervisor mended; only the last of it is kept.
+CREATE TABLE mended (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      TEXT NOT NULL,
+    service TEXT NOT NULL,
+    what    TEXT NOT NULL
+) STRICT;
+
 -- What a run made and an undo must know: `volume <name>`, `snapshot <volume>` with its identity.
 CREATE TABLE notes (
     run    INTEGER NOT NULL REFERENCES runs (id),

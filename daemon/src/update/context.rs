@@ -26,6 +26,9 @@ use crate::store::{Installed, Run, Store, StoreError};
 /// How long a verb waits for a Docker that went away: it restarts.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Bytes that are held on each filesystem.
+const BALLAST: u64 = 16 << 20;
+
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -102,6 +105,35 @@ impl<E: Engine, H: Host> Context<E, H> {
     /// Where Docker keeps its data.
     pub async fn docker_root(&self) -> Result<PathBuf, StepError> {
         Ok(self.engine(|e| async move { e.info().await }).await?.root)
+    }
+
+    /// Holds some room on every filesystem that a way back writes to: a full disk can refuse even
+    /// the start of a container.
+    pub async fn hold_ballast(&self, product: &str) -> Result<(), StepError> {
+        for path in self.ballast(product).await? {
+            self.host.ballast(&path, BALLAST).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets that room go. What is not there is success.
+    pub async fn release_ballast(&self, product: &str) -> Result<(), StepError> {
+        for path in self.ballast(product).await? {
+            self.host.release_ballast(&path).await?;
+        }
+        Ok(())
+    }
+
+    async fn ballast(&self, product: &str) -> Result<Vec<PathBuf>, StepError> {
+        let info = self.engine(|e| async move { e.info().await }).await?;
+        let mut all = vec![snapshots_root(&info.root, product).join("ballast")];
+        // containerd keeps what containers write where it keeps images, if it keeps them.
+        let others = info
+            .data_roots
+            .iter()
+            .filter(|r| !r.starts_with(&info.root));
+        all.extend(others.map(|root| root.join(format!("berth-ballast-{product}"))));
+        Ok(all)
     }
 
     /// Snapshots of one hop of one run: below Docker's root, so on the mount of the volumes.

@@ -25,7 +25,7 @@ pub async fn drive<E: Engine, H: Host>(
 ) -> Result<(), StoreError> {
     loop {
         #[cfg(feature = "crash-points")]
-        super::hold::point(run.phase).await;
+        super::hold::before(run.phase).await;
         ctx.away.say(run);
         let (event, detail) = match run.phase {
             Phase::Idle | Phase::Halted(_) => return Ok(()),
@@ -64,6 +64,8 @@ pub async fn drive<E: Engine, H: Host>(
                 }
             },
         };
+        #[cfg(feature = "crash-points")]
+        super::hold::after(run.phase).await;
         record(ctx, run, event, &detail)?;
     }
 }

@@ -19,7 +19,7 @@ pub mod planner;
 pub mod policy;
 pub mod resolve;
 #[cfg(test)]
-mod seeded;
+pub(crate) mod seeded;
 mod steps;
 pub mod transition;
 

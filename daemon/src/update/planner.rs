@@ -14,6 +14,9 @@ use crate::api::internal;
 use crate::preflight::uncovered_host_paths;
 use crate::store::{Installed, Previous, Store};
 
+#[cfg(test)]
+mod tests;
+
 /// A release that can be gone to, with the digest of its signed bytes.
 pub type Available = (Release, Digest);
 

@@ -1,7 +1,6 @@
 //! The state of a machine with Docker on it, in memory, and the rules by which it moves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +14,12 @@ use super::fault::Faults;
 use super::patient::{Behaviour, Data, Flaw, Role};
 use super::random::Random;
 use crate::api::Notice;
-use crate::engine::spec::{HealthSpec, MountSpec, NetworkChoice};
-use crate::engine::{
-    Container, ContainerSpec, ContainerState, EngineError, Health, NetworkSpec, Result,
-};
+use crate::engine::spec::{MountSpec, NetworkChoice};
+use crate::engine::{ContainerSpec, ContainerState, EngineError, Result};
 use crate::update::{Event, Phase};
+
+mod objects;
+mod outage;
 
 /// `DockerRootDir` of the fake.
 pub const ROOT: &str = "/var/lib/docker";
@@ -419,246 +419,10 @@ impl World {
         }
     }
 
-    /// dockerd starts after it was killed: what ran is dead, then restart policies act. As
-    /// measured: `always` and `on-failure` start even what was stopped on purpose, and
-    /// `unless-stopped` may forget what ran.
-    fn docker_starts(&mut self) {
-        self.say(|| "** dockerd starts".into());
-        let names: Vec<_> = self.docker.containers.keys().cloned().collect();
-        let mut starts = Vec::new();
-        for name in names {
-            let forgets = self.random.chance(20);
-            let Some(c) = self.docker.containers.get(&name) else {
-                continue;
-            };
-            let ran = c.runs();
-            let policy = c.restart;
-            let stopped = c.stopped;
-            self.end(&name, 137);
-            let code = match self.docker.containers.get(&name).map(|c| c.state) {
-                Some(ContainerState::Exited { code }) => Some(code),
-                _ => None,
-            };
-            let again = match policy {
-                Restart::No => false,
-                Restart::Always => code.is_some(),
-                Restart::OnFailure { .. } => code.is_some_and(|code| code != 0),
-                Restart::UnlessStopped => (ran || code.is_some()) && !stopped && !forgets,
-            };
-            if again {
-                starts.push(name);
-            }
-        }
-        // Twice: one that shares the network of another waits for it.
-        for name in starts.iter().chain(&starts) {
-            if let Err(error) = self.run(name) {
-                self.say(|| format!("   {name} stays down: {error}"));
-            }
-        }
-    }
-
-    /// dockerd is killed, or only deaf.
-    pub fn docker_goes(&mut self, down: Duration, killed: bool) {
-        self.say(|| format!("** dockerd is gone for {down:?}, killed: {killed}"));
-        self.outages += 1;
-        let until = self.now + down;
-        let killed = killed || matches!(self.life, Life::Down { killed: true, .. });
-        self.life = Life::Down { until, killed };
-    }
-
-    /// The machine loses power, and comes back.
-    pub fn power_cut(&mut self) {
-        self.say(|| "** power cut".into());
-        self.outages += 1;
-        let names: Vec<_> = self.docker.containers.keys().cloned().collect();
-        for name in names {
-            self.end(&name, 137);
-        }
-        if self.random.chance(60) {
-            self.say(|| "** what was not synced is lost".into());
-            self.lost = true;
-            let running: BTreeMap<String, ContainerState> = self
-                .docker
-                .containers
-                .iter()
-                .map(|(name, c)| (name.clone(), c.state))
-                .collect();
-            self.docker = self.durable.clone();
-            for (name, c) in &mut self.docker.containers {
-                // Exit states do not matter so much; what was running when it was synced is dead.
-                if c.runs() {
-                    c.state = running
-                        .get(name)
-                        .copied()
-                        .filter(|s| *s != ContainerState::Running)
-                        .unwrap_or(ContainerState::Exited { code: 137 });
-                }
-            }
-            let volumes = &self.docker.volumes;
-            let lost: Vec<_> = self
-                .folders
-                .keys()
-                .filter(|path| {
-                    path.starts_with(Path::new(ROOT).join("volumes"))
-                        && !volumes.iter().any(|v| Self::volume_dir(v) == **path)
-                })
-                .cloned()
-                .collect();
-            for path in lost {
-                self.folders.remove(&path);
-            }
-            for volume in std::mem::take(&mut self.docker.volumes) {
-                self.add_volume(&volume);
-            }
-        }
-        self.crashed = true;
-        self.life = Life::Up;
-        self.docker_starts();
-    }
-
-    /// Everything of Docker's is on the disk.
-    pub fn sync(&mut self) {
-        self.durable = self.docker.clone();
-    }
-
     /// The smallest inode number that is free: filesystems use them again.
     pub fn inode(&self) -> u64 {
         let used: BTreeSet<u64> = self.folders.values().map(|f| f.inode).collect();
         (2..u64::MAX).find(|n| !used.contains(n)).unwrap_or(2)
-    }
-
-    pub fn add_volume(&mut self, name: &str) {
-        if self.docker.volumes.insert(name.to_owned()) {
-            let inode = self.inode();
-            let data = Data::default();
-            self.folders
-                .entry(Self::volume_dir(name))
-                .or_insert(Folder { inode, data });
-        }
-    }
-
-    /// Creates a container; `networks` false: it is cut off before the networks after the first.
-    pub fn create(&mut self, spec: &ContainerSpec, networks: bool) -> Result<()> {
-        let wanted: Vec<&String> = match &spec.network {
-            NetworkChoice::Networks(all) => all.iter().map(|(name, _)| name).collect(),
-            _ => Vec::new(),
-        };
-        let digest = spec.digest();
-        if let Some(found) = self.docker.containers.get_mut(&spec.name) {
-            if found.digest != digest {
-                return Err(EngineError::Conflict(spec.name.clone()));
-            }
-            if networks {
-                found.networks.extend(wanted.into_iter().cloned());
-            }
-            return Ok(());
-        }
-        if let Some(missing) = wanted
-            .iter()
-            .find(|n| !self.docker.networks.contains_key(**n))
-        {
-            return Err(EngineError::Missing(format!("network {missing}")));
-        }
-        if !self.images.values().any(|id| *id == spec.image.config) {
-            return Err(EngineError::Missing(format!("image {}", spec.image.tag)));
-        }
-        for volume in volumes(spec) {
-            self.add_volume(volume);
-        }
-        self.made += 1;
-        let take = if networks { wanted.len() } else { 1 };
-        let made = Made {
-            spec: Arc::new(spec.clone()),
-            digest,
-            id: self.made,
-            state: ContainerState::Created,
-            restart: Restart::No,
-            restarts: 0,
-            stopped: false,
-            networks: wanted.into_iter().take(take).cloned().collect(),
-            started: Duration::ZERO,
-            ip: 0,
-            end: None,
-        };
-        self.docker.containers.insert(spec.name.clone(), made);
-        Ok(())
-    }
-
-    /// Creates a network.
-    pub fn create_network(&mut self, spec: &NetworkSpec) -> Result<()> {
-        let plain = NetworkSpec {
-            generation: 0,
-            ..spec.clone()
-        };
-        let digest = Digest::of(&berth_format::canonical(&plain));
-        match self.docker.networks.get(&spec.name) {
-            Some((_, found)) if *found == digest => Ok(()),
-            Some(_) => Err(EngineError::Conflict(format!("network {}", spec.name))),
-            None => {
-                let made = (spec.internal, digest);
-                self.docker.networks.insert(spec.name.clone(), made);
-                Ok(())
-            }
-        }
-    }
-
-    /// Connects a container.
-    pub fn connect(&mut self, network: &str, name: &str) -> Result<()> {
-        let Some(&(internal, _)) = self.docker.networks.get(network) else {
-            return Err(EngineError::Missing(format!("network {network}")));
-        };
-        let Some(c) = self.docker.containers.get(name) else {
-            return Err(EngineError::Missing(format!("container {name}")));
-        };
-        if c.networks.contains(network) {
-            return Ok(());
-        }
-        if !internal
-            && c.runs()
-            && let Some(port) = self.port_conflict(name, &Arc::clone(&c.spec))
-        {
-            return Err(EngineError::PortInUse(port.to_string()));
-        }
-        if let Some(c) = self.docker.containers.get_mut(name) {
-            c.networks.insert(network.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Docker's view of a container.
-    pub fn view(&self, name: &str) -> Option<Container> {
-        let c = self.docker.containers.get(name)?;
-        let health = match &c.spec.healthcheck {
-            None | Some(HealthSpec::Disabled) => Health::None,
-            Some(_) if self.answers(c) => Health::Healthy,
-            Some(_) if c.runs() && self.now < c.started + GIVES_UP => Health::Starting,
-            Some(_) => Health::Unhealthy,
-        };
-        let started = (c.started > Duration::ZERO).then(|| self.timestamp(c.started));
-        let ip = c
-            .runs()
-            .then(|| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + c.ip)));
-        Some(Container {
-            name: name.to_owned(),
-            id: format!("{:012x}", c.id),
-            service: c.spec.service.clone(),
-            generation: c.spec.generation,
-            spec: Some(c.digest),
-            state: c.state,
-            health,
-            started,
-            finished: None,
-            restarts: c.restarts,
-            restart: c.restart,
-            networks: c.networks.iter().map(|n| (n.clone(), ip)).collect(),
-        })
-    }
-
-    /// The container that has this address.
-    pub fn at(&self, ip: IpAddr) -> Option<&Made> {
-        let all = self.docker.containers.values();
-        let mut running = all.filter(|c| c.runs());
-        running.find(|c| ip == IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + c.ip)))
     }
 }
 

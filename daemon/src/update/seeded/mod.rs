@@ -33,13 +33,13 @@ use product::Product;
 const SEEDS: u64 = 4_400;
 
 /// One appliance under test.
-struct Bench {
+pub(crate) struct Bench {
     seed: u64,
     random: Random,
-    product: Product,
-    fake: Fake,
-    store: Store,
-    place: Place,
+    pub(crate) product: Product,
+    pub(crate) fake: Fake,
+    pub(crate) store: Store,
+    pub(crate) place: Place,
     problem: Option<String>,
     tally: Tally,
 }
@@ -56,7 +56,7 @@ struct Tally {
 }
 
 impl Bench {
-    fn new(seed: u64, trace: bool) -> Self {
+    pub(crate) fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let product = Product::random(&mut random);
         let mut world = World::new(random.draw());
@@ -84,7 +84,7 @@ impl Bench {
     }
 
     /// As berthd makes it at its start; what was offered is gone after a crash.
-    fn context(&self, offered: bool) -> Context<Fake, FakeHost> {
+    pub(crate) fn context(&self, offered: bool) -> Context<Fake, FakeHost> {
         let (notices, heard) = broadcast::channel(1024);
         let mut world = self.fake.world();
         world.crashed = false;
@@ -130,7 +130,7 @@ impl Bench {
     }
 
     /// A plan; `None` where the planner says no.
-    fn plan(&self, kind: PlanKind, to: Option<&Version>) -> Option<Planned> {
+    pub(crate) fn plan(&self, kind: PlanKind, to: Option<&Version>) -> Option<Planned> {
         let all = &self.product.releases;
         let offered: Vec<_> = all
             .iter()
@@ -146,7 +146,12 @@ impl Bench {
     }
 
     /// Begins a run and brings it to its end, through every crash; the run as it ended.
-    fn apply(&mut self, kind: PlanKind, to: Option<&Version>, faults: bool) -> Option<Run> {
+    pub(crate) fn apply(
+        &mut self,
+        kind: PlanKind,
+        to: Option<&Version>,
+        faults: bool,
+    ) -> Option<Run> {
         let Planned { plan, values, .. } = self.plan(kind, to)?;
         let ctx = self.context(kind != PlanKind::Rollback);
         {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::store::{Outcome, Run};
-use crate::update::context::{Context, Scene, StepError, snapshot_dir, snapshots_root};
+use crate::update::context::{Context, Scene, StepError, snapshot_dir};
 
 pub async fn run<E: Engine, H: Host>(
     ctx: &Context<E, H>,
@@ -16,8 +16,7 @@ pub async fn run<E: Engine, H: Host>(
     remove_volumes(ctx, run.id, run.hop).await?;
     let root = ctx.docker_root().await?;
     let product = scene.new.product.as_str();
-    let ballast = snapshots_root(&root, product).join("ballast");
-    ctx.host.release_ballast(&ballast).await?;
+    ctx.release_ballast(product).await?;
     let snapshots = snapshot_dir(&root, product, run.id, run.hop);
     ctx.host.remove_tree(&snapshots).await?;
     // A power cut must not bring it back, half of it perhaps: only then the notes may go.

@@ -5,17 +5,14 @@ use futures_util::future::try_join_all;
 use super::stop::{disarm, grace};
 use crate::engine::{ContainerState, Engine};
 use crate::host::Host;
-use crate::update::context::{Context, Scene, StepError, snapshots_root};
+use crate::update::context::{Context, Scene, StepError};
 
 pub async fn run<E: Engine, H: Host>(
     ctx: &Context<E, H>,
     scene: &Scene,
 ) -> Result<String, StepError> {
     let product = &scene.new.product;
-    let root = ctx.docker_root().await?;
-    ctx.host
-        .release_ballast(&snapshots_root(&root, product.as_str()).join("ballast"))
-        .await?;
+    ctx.release_ballast(product.as_str()).await?;
     let all = ctx
         .engine(|e| async move { e.containers(product).await })
         .await?;

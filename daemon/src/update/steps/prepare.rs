@@ -14,9 +14,6 @@ use crate::update::resolve;
 /// Note: a service that is not touched, and was not well when the update began.
 pub const ILL: &str = "ill";
 
-/// Freed first when something has to be undone on a full disk.
-const BALLAST: u64 = 16 << 20;
-
 pub async fn run<E: Engine, H: Host>(
     ctx: &Context<E, H>,
     run: &Run,
@@ -25,9 +22,7 @@ pub async fn run<E: Engine, H: Host>(
     let root = ctx.docker_root().await?;
     let snapshots = snapshots_root(&root, scene.new.product.as_str());
     ctx.host.make_dir(&snapshots).await?;
-    ctx.host
-        .ballast(&snapshots.join("ballast"), BALLAST)
-        .await?;
+    ctx.hold_ballast(scene.new.product.as_str()).await?;
 
     super::discard::sweep(ctx, scene).await?;
     note_the_ill(ctx, run, scene).await?;

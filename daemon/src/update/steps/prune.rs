@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::store::Run;
-use crate::update::context::{Context, Scene, StepError, snapshot_dir, snapshots_root};
+use crate::update::context::{Context, Scene, StepError, snapshot_dir};
 use crate::update::resolve::{DOORS, EGRESS, volume_name};
 
 pub async fn run<E: Engine, H: Host>(
@@ -85,7 +85,6 @@ async fn snapshots<E: Engine, H: Host>(
         .installed()?
         .and_then(|i| i.previous?.snapshot)
         .map(|(run, hop)| snapshot_dir(&root, product, run, hop));
-    let all = snapshots_root(&root, product);
     for earlier in ctx.store.history(u32::MAX)? {
         for hop in 0..earlier.plan.hops.len() {
             let dir = snapshot_dir(&root, product, earlier.id, hop);
@@ -101,7 +100,7 @@ async fn snapshots<E: Engine, H: Host>(
             }
         }
     }
-    Ok(ctx.host.release_ballast(&all.join("ballast")).await?)
+    ctx.release_ballast(product).await
 }
 
 /// Images of releases older than the way back go.

@@ -13,7 +13,7 @@ use crate::engine::spec::NetworkSpec;
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
 use crate::store::Installed;
-use crate::update::context::{Context, Scene, StepError, installed_spec, snapshots_root};
+use crate::update::context::{Context, Scene, StepError, installed_spec};
 use crate::update::gate::bring_up_what_can;
 use crate::update::resolve::{self, DOORS};
 
@@ -24,10 +24,7 @@ pub async fn run<E: Engine, H: Host>(
     let Some((release, installed)) = &scene.old else {
         return Ok("nothing ran before".into());
     };
-    let root = ctx.docker_root().await?;
-    let ballast = snapshots_root(&root, release.product.as_str()).join("ballast");
-    ctx.host.release_ballast(&ballast).await?;
-
+    ctx.release_ballast(release.product.as_str()).await?;
     networks(ctx, release, installed).await?;
     let containers: BTreeMap<_, _> = installed
         .services

@@ -1,0 +1,98 @@
+//! Room on every filesystem that an update writes to.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use berth_format::{Code, Refusal, Release};
+
+use super::{bad, bytes, good};
+use crate::api::Check;
+use crate::engine::{Engine, EngineInfo};
+use crate::host::{Disk, Host, HostError};
+use crate::update::Plan;
+use crate::update::context::Context;
+
+/// Free space that is always left, bytes.
+const MARGIN: u64 = 256 << 20;
+
+/// Unpacked layers, snapshots and what the release asks for, together.
+pub(super) async fn disk<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    plan: &Plan,
+    releases: &[Release],
+    info: &EngineInfo,
+) -> Vec<Check> {
+    // A graph driver unpacks the whole load into its temporary folder first; the containerd image
+    // store keeps each layer twice, as blob and as snapshot.
+    let images = plan.fetch_bytes.saturating_mul(2);
+    let snapshots = snapshots(ctx, plan).await;
+    let asked = match plan.from {
+        None => releases
+            .iter()
+            .map(|r| r.requires.disk)
+            .max()
+            .unwrap_or_default(),
+        Some(_) => 0,
+    };
+    let data = snapshots.saturating_add(asked);
+    // Where the image store is containerd's, images may lie on another filesystem.
+    let store = info.data_roots.last().unwrap_or(&info.root);
+    let here = ctx.host.disk(&info.root).await;
+    let there = ctx.host.disk(store).await;
+    let apart = match (&here, &there) {
+        (Ok(here), Ok(there)) => here.filesystem != there.filesystem,
+        _ => false,
+    };
+    let parts = |images: u64| {
+        format!(
+            "images {}, snapshots {}, the product {}, reserve {}",
+            bytes(images),
+            bytes(snapshots),
+            bytes(asked),
+            bytes(MARGIN)
+        )
+    };
+    if apart {
+        vec![
+            room(here, &info.root, data.saturating_add(MARGIN), &parts(0)),
+            room(there, store, images.saturating_add(MARGIN), "images"),
+        ]
+    } else {
+        let wanted = images.saturating_add(data).saturating_add(MARGIN);
+        vec![room(here, &info.root, wanted, &parts(images))]
+    }
+}
+
+/// Bytes that copies of volumes take, in the worst case.
+async fn snapshots<E: Engine, H: Host>(ctx: &Context<E, H>, plan: &Plan) -> u64 {
+    let volumes: BTreeSet<&String> = plan.hops.iter().flat_map(|h| &h.snapshot).collect();
+    let mut sum = 0_u64;
+    for volume in volumes {
+        let Ok(Some(path)) = ctx.engine.volume_path(volume).await else {
+            continue;
+        };
+        let size = ctx.host.tree_size(&path).await.unwrap_or_default();
+        let hops = plan.hops.iter().filter(|h| h.snapshot.contains(volume));
+        // A rollback by hand copies the present, and then the past to put in its place.
+        let copies = hops.map(|h| if h.restore.is_some() { 2 } else { 1 }).sum();
+        sum = sum.saturating_add(size.saturating_mul(copies));
+    }
+    sum
+}
+
+fn room(disk: Result<Disk, HostError>, path: &Path, wanted: u64, parts: &str) -> Check {
+    match disk {
+        Ok(disk) if disk.free >= wanted => good(
+            "disk",
+            format!("{} free, {} needed", bytes(disk.free), bytes(wanted)),
+        ),
+        Ok(disk) => {
+            let refusal = Refusal::new(Code::DiskSpace, "there is not enough disk space").because(
+                format!("{} in {} ({parts})", bytes(wanted), path.display()),
+                format!("{} free", bytes(disk.free)),
+            );
+            bad("disk", refusal)
+        }
+        Err(error) => bad("disk", crate::api::internal(error)),
+    }
+}
