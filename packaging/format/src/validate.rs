@@ -1,12 +1,16 @@
 //! What holds in every release that passed [`check`], so that the daemon need not ask again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::image::{Blob, PlatformImage, oci_manifest};
 use crate::name::Name;
 use crate::release::{FORMAT, FileEntry, MAX_FILE, Release};
 use crate::service::{Mount, NetworkMode, Service};
+use crate::template::Template;
+
+/// File systems that a volume's driver may mount: none of them shows a path or a disk of the host.
+const FILE_SYSTEMS: &[&str] = &["tmpfs", "nfs", "nfs4", "cifs", "smb3", "ceph"];
 
 /// Everything that is wrong with a release, one sentence each; empty when nothing is.
 pub fn check(release: &Release) -> Vec<String> {
@@ -27,6 +31,11 @@ pub fn check(release: &Release) -> Vec<String> {
         check_service(release, &place, &migration.service, &mut problems);
         for need in migration.needs.iter().filter(|need| !need.old) {
             known(release, &place, "needs", &need.service, &mut problems);
+        }
+    }
+    for (name, volume) in &release.volumes {
+        if let Some(option) = reaches_host(&volume.driver_opts) {
+            problems.push(format!("volume {name}: {option} reaches the host"));
         }
     }
     if let Err(cycle) = start_order(release) {
@@ -115,6 +124,24 @@ pub fn start_order(release: &Release) -> Result<Vec<Vec<Name>>, Name> {
         waves.push(wave);
     }
     Ok(waves)
+}
+
+/// The option by which a volume would show a path or a disk of the host, unseen: a grant that
+/// nobody gave. Docker hands `type`, `device` and `o` to mount(2), where `bind` outdoes the type.
+pub fn reaches_host(options: &BTreeMap<String, Template>) -> Option<&'static str> {
+    let of = |key: &str| options.get(key).map(Template::source);
+    let is_known = |kind: &str| FILE_SYSTEMS.contains(&kind);
+    if of("type").is_some_and(|kind| !is_known(kind)) {
+        return Some("type");
+    }
+    // A field may be the value of a word, never the word.
+    let moves = |word: &str| {
+        let name = word.split('=').next().unwrap_or_default().trim();
+        matches!(name, "bind" | "rbind" | "move" | "remount") || name.contains('$')
+    };
+    of("o")
+        .is_some_and(|o| o.split(',').any(moves))
+        .then_some("o")
 }
 
 /// What must be there before a service starts: `depends_on`, and whose network it shares.

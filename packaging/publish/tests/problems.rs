@@ -1,32 +1,12 @@
 //! What is refused, where, and what nothing may make panic.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+mod common;
 
 use std::fs;
 
 use berth_publish::compose::{init, resolve};
+use common::{folder, told};
 use proptest::prelude::*;
-
-fn folder(berth: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let berth = format!("product: shop\nversion: 1.0.0\n{berth}");
-    for (path, text) in [("berth.yaml", berth.as_str())].iter().chain(files) {
-        let path = dir.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    dir
-}
-
-fn told(berth: &str, files: &[(&str, &str)]) -> String {
-    let dir = folder(berth, files);
-    let problems = match resolve(dir.path()) {
-        Ok(resolved) => resolved.warnings,
-        Err(problems) => problems,
-    };
-    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    lines.join("\n")
-}
 
 #[test]
 fn each_refusal_has_its_line_and_says_what_to_do() {

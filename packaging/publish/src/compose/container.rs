@@ -252,27 +252,24 @@ fn ulimits(at: &At) -> BTreeMap<String, Ulimit> {
 
 /// `SOURCE[:TARGET[:PERMISSIONS]]`, or the long form of it.
 fn device(at: &At) -> Option<Device> {
+    let is_set = |t: &str| !t.is_empty() && t.chars().all(|c| "rwm".contains(c));
     let (source, target, permissions) = if at.node.as_map().is_some() {
+        keys::check(at, Scope::Device);
         let get = |key: &str| at.get(key).and_then(|a| a.text());
-        (
-            at.need("source")?.text()?,
-            get("target"),
-            get("permissions"),
-        )
+        let source = at.need("source")?.text()?;
+        (source, get("target"), get("permissions"))
     } else {
         let text = at.text()?;
         let mut parts = text.split(':').map(str::to_owned);
-        let source = parts.next()?;
-        let (target, permissions) = (parts.next(), parts.next());
-        (source, target, permissions)
+        let (source, target, permissions) = (parts.next()?, parts.next(), parts.next());
+        match (target, permissions, parts.next()) {
+            // Docker takes `/dev/x:r` for permissions.
+            (Some(t), None, None) if is_set(&t) => (source, None, Some(t)),
+            (target, permissions, None) => (source, target, permissions),
+            (_, _, Some(_)) => (String::new(), None, None),
+        }
     };
     let permissions = permissions.unwrap_or_else(|| "rwm".to_owned());
-    let is_set = |t: &str| !t.is_empty() && t.chars().all(|c| "rwm".contains(c));
-    // Docker takes `/dev/x:r` for permissions.
-    let (target, permissions) = match target {
-        Some(t) if is_set(&t) => (None, t),
-        other => (other, permissions),
-    };
     if !source.starts_with("/dev/") || !is_set(&permissions) {
         at.fail(
             "expected /dev/SOURCE[:TARGET[:rwm]]",
@@ -280,9 +277,16 @@ fn device(at: &At) -> Option<Device> {
         );
         return None;
     }
+    let target = target.unwrap_or_else(|| source.clone());
+    if !target.starts_with('/') {
+        at.fail(
+            format!("expected an absolute path in the container, found {target:?}"),
+            "begin it with /",
+        );
+    }
     Some(Device {
-        target: target.unwrap_or_else(|| source.clone()),
         source,
+        target,
         permissions,
     })
 }
