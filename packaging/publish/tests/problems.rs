@@ -321,7 +321,7 @@ services:
 volumes: {cache: , data: , db: }
 ";
     let dir = folder("", &[("compose.yaml", compose)]);
-    let text = init(&dir.path().join("compose.yaml")).unwrap();
+    let text = init(&[dir.path().join("compose.yaml")]).unwrap();
     for expected in [
         "{name: PORT, type: port, label: \"port\", default: \"8080\"}",
         "{name: DB_PASSWORD, type: secret, label: \"db password\", generate: 32}",
@@ -340,8 +340,8 @@ volumes: {cache: , data: , db: }
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
     fs::write(dir.path().join("berth.yaml"), &text).unwrap();
-    if let Err(problems) = resolve(dir.path()) {
-        panic!("{problems:#?}\n{text}");
+    if let Err(refused) = resolve(dir.path()) {
+        panic!("{refused:#?}\n{text}");
     }
 }
 
@@ -427,9 +427,9 @@ proptest! {
         );
         let show = || match resolve(dir.path()) {
             Ok(r) => format!("{:?} {:?}", r.release, r.warnings),
-            Err(problems) => format!("{problems:?}"),
+            Err(refused) => format!("{refused:?}"),
         };
         prop_assert_eq!(show(), show());
-        let _ = init(&dir.path().join("c.yaml"));
+        let _ = init(&[dir.path().join("c.yaml")]);
     }
 }

@@ -1,7 +1,6 @@
 //! Compose files to one model: read, interpolate, long forms, `extends`, `include`, layers.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::compose::cursor::At;
@@ -10,6 +9,7 @@ use crate::compose::interpolate::Variables;
 use crate::compose::keys::{self, Scope};
 use crate::compose::merge;
 use crate::compose::normalize::{self, Context, from_root};
+use crate::compose::profiles::Extends;
 use crate::problem::{Problem, Report};
 use crate::yaml::{self, Kind, Map, Node, Pos, join};
 
@@ -24,8 +24,8 @@ pub struct Loader<'a> {
     pub report: &'a Report,
     /// Problems inside of services that profiles may leave out.
     pub inside: Report,
-    /// Services that others extend: they count even when they are left out.
-    pub extended: RefCell<BTreeSet<String>>,
+    /// Which services are made from which: those count even when they are left out.
+    pub extends: RefCell<Extends>,
 }
 
 /// A Compose file in long form, before `extends`.
@@ -55,6 +55,7 @@ impl Loader<'_> {
             let Some(source) = self.source(file, pos, base, variables) else {
                 continue;
             };
+            self.extends.borrow_mut().file(file);
             let top = Node::at(&Pos::file(file), Kind::Map(source.root.clone()));
             keys::check(&At::new(&top, "", self.report), Scope::File);
             let mut own = self.extend_all(&source);
@@ -250,15 +251,21 @@ impl Loader<'_> {
         chain.push(step);
         keys::check(&at, Scope::Extends);
         let base_name = at.need("service")?.text()?;
+        let note = |file: &str| {
+            let from = (source.file.clone(), name.to_owned());
+            let to = (file.to_owned(), base_name.clone());
+            self.extends.borrow_mut().edge(from, to);
+        };
         let base = match at.get("file").and_then(|f| f.text()) {
             None => {
-                self.extended.borrow_mut().insert(base_name.clone());
+                note(&source.file);
                 self.extend(source, &base_name, chain)
             }
             Some(file) => {
                 let file = file.trim_start_matches("./").to_owned();
                 // Paths of the other file are relative to where it lies.
                 let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                note(&file);
                 let other = self.source(&file, &at.node.pos, folder, source.variables)?;
                 self.extend(&other, &base_name, chain)
             }

@@ -25,23 +25,22 @@ impl Builder<'_> {
             at.expected("a map with `image`");
             return None;
         }
-        let Some(image) = at.get("image") else {
-            if at.get("build").is_none() || !self.berth.ignore.is_empty() {
-                at.fail(
-                    "has no `image`",
-                    "build the image before and name it in `image:`",
-                );
-            }
-            return None;
-        };
+        let image = at.get("image");
+        if image.is_none() && (at.get("build").is_none() || !self.berth.ignore.is_empty()) {
+            at.fail(
+                "has no `image`",
+                "build the image before and name it in `image:`",
+            );
+        }
         one_only(at);
         self.platform(at);
-        let image = self.image(name, &image.text()?);
+        let image = image.and_then(|i| i.text());
+        let image = image.map(|source| self.image(name, &source));
         let network = self.network(name, at);
         let services = self.berth.services.get(name.as_str()).map(|(s, _)| *s);
         let settings = services.unwrap_or_default();
-        Some(Service {
-            image,
+        let service = Service {
+            image: image.clone().unwrap_or_default(),
             command: at.get("command").map(|c| command(&c)),
             entrypoint: at.get("entrypoint").map(|e| command(&e)),
             environment: self.environment(at),
@@ -57,7 +56,9 @@ impl Builder<'_> {
             egress: settings.egress,
             container: self.container(name, at),
             resources: Self::resources(at),
-        })
+        };
+        // Only now, so that everything else that is wrong is told at once.
+        image.map(|_| service)
     }
 
     fn platform(&self, at: &At) {

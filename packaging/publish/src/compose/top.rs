@@ -7,7 +7,7 @@ use berth_format::release::Migration;
 use berth_format::service::{Network, Service, Volume};
 use berth_format::{Name, Template, validate};
 
-use crate::berth_yaml::ImageSource;
+use crate::berth_yaml::{ImageSource, UNNAMED};
 use crate::compose::cursor::At;
 use crate::compose::keys::{self, Scope};
 use crate::compose::{Builder, labels};
@@ -147,6 +147,7 @@ impl Builder<'_> {
             && name
                 .text()
                 .is_some_and(|n| n != self.berth.product.as_str())
+            && self.berth.product.as_str() != UNNAMED
         {
             name.warn(
                 "is not the product of berth.yaml, which is what holds",

@@ -27,7 +27,7 @@ pub fn told(berth: &str, files: &[(&str, &str)]) -> String {
     let dir = folder(berth, files);
     let problems = match resolve(dir.path()) {
         Ok(resolved) => resolved.warnings,
-        Err(problems) => problems,
+        Err(refused) => refused.problems,
     };
     let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
     lines.join("\n")
