@@ -45,6 +45,8 @@ pub struct BerthYaml {
     pub version: Version,
     /// Paths of the Compose files, lowest layer first, with their places.
     pub compose: Vec<(String, Pos)>,
+    /// How far up the product's files may lie: `.`, `..` and so on.
+    pub root: String,
     pub upgrade: Upgrade,
     /// Text of the notes.
     pub notes: String,
@@ -125,6 +127,7 @@ const KEYS: &[&str] = &[
     "title",
     "version",
     "compose",
+    "root",
     "upgrade",
     "notes",
     "requires",
@@ -190,6 +193,7 @@ pub fn parse(dir: &Path, text: &str, report: &Report) -> Option<BerthYaml> {
             .and_then(|a| a.text())
             .unwrap_or_else(|| capitalised(product.as_str())),
         compose: compose(dir, &at),
+        root: parts::root(&at),
         upgrade: parts::upgrade(&at),
         notes: parts::notes(dir, &at),
         requires: parts::requires(&at),

@@ -55,6 +55,184 @@ fn a_volume_shows_no_path_of_the_host() {
 }
 
 #[test]
+fn what_docker_would_refuse_is_refused_here() {
+    for (service, expected) in [
+        (
+            "network_mode: 'service:db', hostname: x",
+            "hostname: belongs to db, whose network this is",
+        ),
+        (
+            "network_mode: 'service:db', dns: 1.1.1.1",
+            "dns: belongs to db",
+        ),
+        (
+            "network_mode: 'service:db', extra_hosts: ['a:1.1.1.1']",
+            "extra_hosts: belongs to db",
+        ),
+        (
+            "network_mode: 'service:db', expose: ['80']",
+            "expose: belongs to db",
+        ),
+        (
+            "network_mode: 'service:db', ports: ['80:80']",
+            "has no network of its own",
+        ),
+        (
+            "network_mode: 'service:db', networks: [default]",
+            "stands beside `network_mode`",
+        ),
+        (
+            "network_mode: 'service:dev'",
+            "network_mode: dev is left out",
+        ),
+        (
+            "network_mode: 'service:nobody'",
+            "network_mode: nobody is no service",
+        ),
+        (
+            "volumes: ['/h:/d:rexecutable']",
+            "\"rexecutable\" is no mode of a mount",
+        ),
+        (
+            "volumes: ['db:/d:rslave']",
+            "\"rslave\" is no mode of a mount",
+        ),
+        (
+            "volumes: [{type: bind, source: /h, target: /d, bind: {propagation: up}}]",
+            "propagation: expected private, rprivate, shared",
+        ),
+        (
+            "expose: [http]",
+            "expose[0]: expected PORT[-PORT][/PROTOCOL]",
+        ),
+        ("expose: ['80/ip']", "expected PORT[-PORT][/PROTOCOL]"),
+        (
+            "cap_add: [NET_ADMINS]",
+            "NET_ADMINS is no capability of Linux",
+        ),
+        ("cap_drop: [ROOT]", "ROOT is no capability of Linux"),
+        ("ulimits: {files: 5}", "files is no limit that Docker knows"),
+        (
+            "ulimits: {nofile: {soft: 5, hard: 4}}",
+            "a soft limit beyond the hard one",
+        ),
+        (
+            "ulimits: {nofile: {soft: -1, hard: 4}}",
+            "a soft limit beyond the hard one",
+        ),
+        (
+            "volumes: ['db:/x'], tmpfs: /x",
+            "tmpfs[0]: something is mounted at /x already",
+        ),
+        (
+            "depends_on: [db]",
+            "depends_on: waits for itself: db -> web -> db; break the circle",
+        ),
+        (
+            "network_mode: 'service:db'",
+            "waits for itself: db -> web -> db",
+        ),
+        ("depends_on: [web]", "waits for itself: web -> web"),
+    ] {
+        let compose = format!(
+            "services:\n  db: {{image: db, depends_on: [web]}}\n  web: {{image: web, {service}}}\n  dev: {{image: dev, profiles: [dev]}}\nvolumes: {{db: }}\n"
+        );
+        let text = told("", &[("compose.yaml", &compose)]);
+        let line = text.lines().find(|l| l.contains(expected));
+        let line = line.unwrap_or_else(|| panic!("{service}: {expected} is not in\n{text}"));
+        assert!(
+            line.starts_with("compose.yaml:3:") || line.starts_with("compose.yaml:2:"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_range_of_exposed_ports_becomes_single_ones() {
+    let compose = "services: {web: {image: web, expose: ['80-82', 53/udp, 9]}}";
+    let dir = common::folder("", &[("compose.yaml", compose)]);
+    let web = &berth_publish::compose::resolve(dir.path())
+        .unwrap()
+        .release
+        .services["web"];
+    let all: Vec<_> = web.expose.iter().map(String::as_str).collect();
+    assert_eq!(all, ["53/udp", "80", "81", "82", "9"]);
+}
+
+#[test]
+fn files_of_this_machine_stay_out_of_the_release() {
+    for compose in [
+        "include: [/etc/compose.yaml]\nservices: {web: {image: web}}",
+        "include: /\nservices: {web: {image: web}}",
+        "include: '~'\nservices: {web: {image: web}}",
+        "include: [../sub.yaml]\nservices: {web: {image: web}}",
+        "include: [{path: f, project_directory: /}]\nservices: {web: {image: web}}",
+        "include: [{path: f, project_directory: ../..}]\nservices: {web: {image: web}}",
+        "include: [{path: f, env_file: /etc/passwd}]\nservices: {web: {image: web}}",
+        "services: {web: {image: web, extends: {file: /etc/x.yaml, service: a}}}",
+        "services: {web: {image: web, extends: {file: ../x.yaml, service: a}}}",
+        "services: {web: {image: web, env_file: /etc/environment}}",
+        "services: {web: {image: web, env_file: [{path: ../e, required: false}]}}",
+        "services: {web: {image: web, env_file: link/environment}}",
+        "services: {web: {image: web, volumes: ['../x:/x:ro']}}",
+        "services: {web: {image: web, volumes: ['./link/passwd:/x:ro']}}",
+        "services: {web: {image: web, secrets: [s]}}\nsecrets: {s: {file: ../s}}",
+        "services: {web: {image: web, secrets: [s]}}\nsecrets: {s: {file: ~/.ssh/id}}",
+        "services: {web: {image: web, configs: [s]}}\nconfigs: {s: {file: /etc/hosts}}",
+    ] {
+        let dir = common::folder("", &[("compose.yaml", compose), ("f", "{}")]);
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        let refused = berth_publish::compose::resolve(dir.path()).unwrap_err();
+        let found = refused.problems.iter().any(|p| {
+            p.line > 0
+                && (p.what.contains("of this machine") || p.what.contains("outside of the product"))
+        });
+        assert!(found, "{compose}: {:#?}", refused.problems);
+    }
+}
+
+#[test]
+fn the_folder_of_the_product_may_lie_above_berth_yaml() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "common/stack.yaml",
+        "services: {web: {image: web, env_file: web.env, volumes: ['./f:/f:ro']}}",
+    );
+    write("common/web.env", "A=1\n");
+    write("common/f", "x");
+    write(
+        "versions/1/compose.yaml",
+        "include: [../../common/stack.yaml]\n",
+    );
+    let told = |root: &str| {
+        write(
+            "versions/1/berth.yaml",
+            &format!("product: shop\nversion: 1.0.0\n{root}"),
+        );
+        let resolved = berth_publish::compose::resolve(&dir.path().join("versions/1"));
+        resolved.map_or_else(|r| r.problems[0].to_string(), |_| "fine".into())
+    };
+    assert_eq!(told("root: ../..\n"), "fine");
+    assert!(
+        told("root: ..\n").contains("../../common/stack.yaml is outside of the product's folder")
+    );
+    assert!(told("").contains("`root: ..` or `root: ../..`"));
+    for bad in ["/", "../common", "x"] {
+        assert!(
+            told(&format!("root: {bad}\n")).contains("root: expected the folder that holds all")
+        );
+    }
+    let file = dir.path().join("versions/1/compose.yaml");
+    let text = berth_publish::compose::init(&[file]).unwrap();
+    assert!(text.contains("\nroot: ../..\n"), "{text}");
+}
+
+#[test]
 fn a_device_is_what_it_says_or_nothing() {
     for (devices, expected) in [
         (

@@ -7,7 +7,7 @@ use berth_format::release::GrantKind;
 use berth_format::service::{Container, Device, Logging, Resources, Ulimit};
 
 use crate::compose::cursor::At;
-use crate::compose::grants::DEFAULT_CAPABILITIES;
+use crate::compose::grants::{DEFAULT_CAPABILITIES, OTHER_CAPABILITIES};
 use crate::compose::keys::{self, Scope};
 use crate::compose::{Builder, labels, units};
 
@@ -26,6 +26,26 @@ const LOG_DRIVERS: &[&str] = &[
     "gcplogs",
 ];
 
+/// Names that Docker takes for `ulimits`.
+/// <https://github.com/docker/go-units/blob/master/ulimit.go>
+const ULIMITS: &[&str] = &[
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
 impl Builder<'_> {
     /// Reads what stays of a service beside image, network, mounts and health.
     pub fn container(&mut self, name: &Name, at: &At) -> Container {
@@ -34,16 +54,17 @@ impl Builder<'_> {
         let flag = |key: &str| at.get(key).and_then(|a| a.bool());
         let many = |key: &str| at.get(key).map(|a| a.items()).unwrap_or_default();
         let texts = |key: &str| many(key).iter().filter_map(At::text).collect::<Vec<_>>();
-        let capability = |a: &At| a.text().map(|t| t.to_uppercase().replace("CAP_", ""));
         let privileged = flag("privileged").unwrap_or(false);
         if privileged && let Some(at) = at.get("privileged") {
             self.grant(name, GrantKind::Privileged, "", &at);
         }
-        for at in many("cap_add") {
-            if let Some(cap) = capability(&at)
-                && !DEFAULT_CAPABILITIES.contains(&cap.as_str())
-            {
-                self.grant(name, GrantKind::Capability, &cap, &at);
+        let added = many("cap_add").into_iter();
+        let added: Vec<_> = added
+            .filter_map(|a| Some((a.clone(), capability(&a)?)))
+            .collect();
+        for (at, cap) in &added {
+            if !DEFAULT_CAPABILITIES.contains(&cap.as_str()) {
+                self.grant(name, GrantKind::Capability, cap, at);
             }
         }
         for at in many("security_opt") {
@@ -96,7 +117,7 @@ impl Builder<'_> {
             dns_search: texts("dns_search"),
             dns_opt: texts("dns_opt"),
             group_add: texts("group_add"),
-            cap_add: many("cap_add").iter().filter_map(capability).collect(),
+            cap_add: added.into_iter().map(|(_, cap)| cap).collect(),
             cap_drop: many("cap_drop").iter().filter_map(capability).collect(),
             security_opt: texts("security_opt"),
             sysctls: sysctls(at),
@@ -197,8 +218,11 @@ impl Builder<'_> {
             shm_size: bytes(at.get("shm_size")),
             pids_limit: pids.and_then(|a| a.parse("a whole number")),
             oom_score_adj: at.get("oom_score_adj").and_then(|a| {
-                let score = a.parse::<i64>("a number from -1000 to 1000");
-                score.filter(|s| (-1000..=1000).contains(s))
+                let score = a.parse::<i64>("a number from -1000 to 1000")?;
+                if !(-1000..=1000).contains(&score) {
+                    a.expected("a number from -1000 to 1000");
+                }
+                Some(score)
             }),
         }
     }
@@ -243,11 +267,35 @@ fn ulimits(at: &At) -> BTreeMap<String, Ulimit> {
         .into_iter()
         .filter_map(|(name, a)| {
             keys::check(&a, Scope::Ulimit);
-            let limit = |key| a.need(key)?.parse("a number, -1 for no limit");
+            if !ULIMITS.contains(&name) {
+                a.fail(
+                    format!("{name} is no limit that Docker knows"),
+                    format!("there are {}", ULIMITS.join(", ")),
+                );
+            }
+            let limit = |key| a.need(key)?.parse::<i64>("a number, -1 for no limit");
             let (soft, hard) = (limit("soft")?, limit("hard")?);
+            if hard != -1 && (soft == -1 || soft > hard) {
+                a.fail("has a soft limit beyond the hard one", "lower it");
+            }
             Some((name.to_owned(), Ulimit { soft, hard }))
         })
         .collect()
+}
+
+/// A capability as Docker writes it, without `CAP_`.
+fn capability(at: &At) -> Option<String> {
+    let name = at.text()?.to_uppercase();
+    let name = name.strip_prefix("CAP_").unwrap_or(&name);
+    let known = [DEFAULT_CAPABILITIES, OTHER_CAPABILITIES].concat();
+    if name != "ALL" && !known.contains(&name) {
+        at.fail(
+            format!("{name} is no capability of Linux"),
+            "their names are in capabilities(7)",
+        );
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 /// `SOURCE[:TARGET[:PERMISSIONS]]`, or the long form of it.

@@ -28,7 +28,7 @@ pub fn init(files: &[PathBuf]) -> Result<String, Problem> {
     let dir = dir.filter(|p| !p.as_os_str().is_empty());
     let dir = dir.unwrap_or(Path::new("."));
     let scan = Scan::read(dir, &names)?;
-    let mut out = head(dir, &names, &scan.own);
+    let mut out = head(dir, &names, &scan);
     Found::read(&scan).write(&mut out);
     // The rest is seen only once everything is resolved; what is wrong is for `check` to say.
     let report = Report::default();
@@ -39,7 +39,8 @@ pub fn init(files: &[PathBuf]) -> Result<String, Problem> {
     Ok(out)
 }
 
-fn head(dir: &Path, files: &[String], roots: &[Node]) -> String {
+fn head(dir: &Path, files: &[String], scan: &Scan) -> String {
+    let roots = scan.own.as_slice();
     let folder = dir.canonicalize().ok();
     let folder = folder
         .as_deref()
@@ -76,6 +77,13 @@ requires: {{cpus: 1, memory: 1GiB, disk: 5GiB, engine: \">=20.10\"}}
 data: may-change
 "
     );
+    if scan.up > 0 {
+        let root = vec![".."; scan.up].join("/");
+        let _ = write!(
+            out,
+            "\n# The folder that holds all files of the product; nothing outside of it is read.\nroot: {root}\n"
+        );
+    }
     let services = roots.iter().filter_map(|r| r.get("services")?.as_map());
     let services: Vec<_> = services.flat_map(|m| &m.entries).collect();
     if services.iter().any(|s| s.value.get("build").is_some()) {

@@ -3,7 +3,7 @@
 //! Rules: <https://github.com/compose-spec/compose-spec/blob/main/13-merge.md>.
 
 use crate::problem::{Problem, Report};
-use crate::yaml::{Entry, Kind, Map, Node, Tag};
+use crate::yaml::{Entry, Kind, Map, Node, Tag, join};
 
 /// Lays `over` over `base`. Both are in long form.
 pub fn merge(base: Node, over: Node, report: &Report) -> Node {
@@ -36,6 +36,36 @@ pub fn settle(mut root: Node) -> Node {
     root
 }
 
+/// Refuses tags in and below items of lists: an item has no name by which Compose could find what
+/// a tag takes away.
+pub fn refuse_tags_in_lists(root: &Node, report: &Report) {
+    tags(root, "", false, report);
+}
+
+fn tags(node: &Node, key: &str, in_list: bool, report: &Report) {
+    if in_list && node.tag != Tag::None {
+        report.problem(Problem::new(
+            &node.pos,
+            key,
+            "a tag inside of a list has no effect that one could rely on",
+            "put !reset or !override before the whole list",
+        ));
+    }
+    match &node.kind {
+        Kind::Map(map) => {
+            for entry in &map.entries {
+                tags(&entry.value, &join(key, &entry.key), in_list, report);
+            }
+        }
+        Kind::Seq(items) => {
+            for (n, item) in items.iter().enumerate() {
+                tags(item, &format!("{key}[{n}]"), true, report);
+            }
+        }
+        Kind::Null | Kind::Scalar { .. } => {}
+    }
+}
+
 fn node(base: Node, over: Node, path: &mut Vec<String>, report: &Report) -> Node {
     if over.tag == Tag::Override || replaced(path) {
         return settle(over);
@@ -55,6 +85,7 @@ fn node(base: Node, over: Node, path: &mut Vec<String>, report: &Report) -> Node
         (Kind::Seq(lower), Kind::Seq(upper)) => {
             Node::at(&base.pos, Kind::Seq(lists(lower, upper, path)))
         }
+        // Nothing changes nothing, as in compose-go's `mergeYaml`.
         (lower, Kind::Null) if !is(path, &["services", "*", "environment", "*"]) => {
             Node::at(&base.pos, lower)
         }

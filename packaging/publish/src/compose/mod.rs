@@ -12,6 +12,7 @@ pub mod keys;
 
 mod container;
 mod dotenv;
+mod env_files;
 mod files;
 mod grants;
 mod image_volumes;
@@ -21,7 +22,9 @@ mod load;
 mod merge;
 mod migrations;
 mod mounts;
+mod network;
 mod normalize;
+mod paths;
 mod ports;
 mod profiles;
 mod sense;
@@ -45,9 +48,11 @@ use crate::yaml::{Kind, Node, Pos};
 use cursor::At;
 use interpolate::Variables;
 use load::Loader;
+use paths::Root;
 
 pub use image_volumes::add_image_volumes;
 pub use init::init;
+pub use paths::is_root;
 
 /// Everything but the images' content.
 #[derive(Debug)]
@@ -92,7 +97,7 @@ pub fn resolve(dir: &Path) -> Result<Resolved, Refused> {
 
 /// Makes the release from the model.
 pub(crate) struct Builder<'a> {
-    root: &'a Path,
+    root: &'a Root,
     berth: &'a BerthYaml,
     report: &'a Report,
     variables: &'a Variables,
@@ -108,6 +113,8 @@ pub(crate) struct Builder<'a> {
     host_data: BTreeMap<String, bool>,
     networks: BTreeMap<Name, Network>,
     volumes: BTreeMap<Name, Volume>,
+    /// Secrets and configs that something mounts, by section and name.
+    used_files: BTreeSet<(&'static str, String)>,
     images: BTreeMap<String, Image>,
 }
 
@@ -155,8 +162,9 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
     for (name, value) in &berth.variables {
         variables.set(name, value.replace('$', "$$"));
     }
+    let root = Root::new(dir, &berth.root);
     let loader = Loader {
-        root: dir,
+        root: &root,
         report,
         inside: Report::default(),
         extends: RefCell::default(),
@@ -169,7 +177,7 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
     let services = top.get("services").map(|s| s.entries()).unwrap_or_default();
     let (active, left_out) = profiles::choose(berth, &services, report);
     let mut builder = Builder {
-        root: dir,
+        root: &root,
         berth,
         report,
         variables: &variables,
@@ -185,6 +193,7 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
             .collect(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        used_files: BTreeSet::new(),
         images: BTreeMap::new(),
     };
     builder.check_name(&top);

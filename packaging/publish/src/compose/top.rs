@@ -252,9 +252,23 @@ impl Builder<'_> {
             }
         }
         for section in ["secrets", "configs"] {
-            for (_, at) in top.get(section).map(|s| s.entries()).unwrap_or_default() {
+            for (name, at) in top.get(section).map(|s| s.entries()).unwrap_or_default() {
                 keys::check(&at, Scope::Source);
                 not_external(&at, "a secret or config");
+                let sources = ["file", "environment", "content"];
+                let said: Vec<_> = sources
+                    .into_iter()
+                    .filter(|k| at.get(k).is_some())
+                    .collect();
+                if let [one, .., other] = said.as_slice() {
+                    at.fail(
+                        format!("has `{one}` and `{other}`, and can be only one file"),
+                        "keep one of them",
+                    );
+                }
+                if !self.used_files.contains(&(section, name.to_owned())) {
+                    at.warn("is used by no service of the release", "it is left out");
+                }
             }
         }
     }

@@ -22,6 +22,8 @@ pub struct Scan {
     pub others: Vec<Node>,
     /// Texts of `env_file`.
     pub env_files: Vec<String>,
+    /// How many folders up the highest of them lies.
+    pub up: usize,
     /// What `.env` says.
     pub known: BTreeMap<String, String>,
 }
@@ -32,6 +34,7 @@ struct Named {
     /// With the folder that its paths are relative to.
     compose: Vec<(String, String)>,
     env: Vec<String>,
+    up: usize,
 }
 
 impl Scan {
@@ -69,6 +72,7 @@ impl Scan {
             .iter()
             .map(|f| std::fs::read_to_string(dir.join(f)));
         scan.env_files.extend(texts.filter_map(Result::ok));
+        scan.up = named.up;
         Ok(scan)
     }
 
@@ -89,6 +93,22 @@ impl Named {
         // What is wrong is told by `check`.
         let report = Report::default();
         let top = At::new(root, "", &report);
+        root.clone()
+            .map_text("", &mut |key: &str, _: &Pos, text: &mut String| {
+                let part = key.rsplit('.').next().unwrap_or_default();
+                let path = match part.split('[').next().unwrap_or_default() {
+                    "source" | "file" | "path" | "project_directory" | "include" | "env_file" => {
+                        text.as_str()
+                    }
+                    "volumes" => text.split(':').next().unwrap_or_default(),
+                    _ => return,
+                };
+                if path.starts_with('.') || !base.is_empty() {
+                    let path = plain(base, path);
+                    let up = path.split('/').take_while(|part| *part == "..").count();
+                    self.up = self.up.max(up);
+                }
+            });
         let seen = |at: &At| {
             at.node
                 .as_text()
