@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::digest::Digest;
 use crate::image::{Blob, PlatformImage, oci_manifest};
 use crate::name::Name;
-use crate::release::{FORMAT, FileEntry, MAX_FILE, Release};
+use crate::release::{FORMAT, FileEntry, MAX_FILE, MigrationPhase, Need, Release};
 use crate::service::{Mount, NetworkMode, Service};
 use crate::template::Template;
 
@@ -29,6 +29,20 @@ pub fn check(release: &Release) -> Vec<String> {
             problems.push(format!("{place}: its name stands twice"));
         }
         check_service(release, &place, &migration.service, &mut problems);
+        // After a later failure the old version lives on, on data that no snapshot gives back.
+        if migration.phase == MigrationPhase::Before && !migration.reversible {
+            problems.push(format!(
+                "{place}: runs before the snapshot, and is not reversible"
+            ));
+        }
+        if let Some(service) = clash(release, &migration.name) {
+            problems.push(format!(
+                "{place}: its container is called like that of {service}"
+            ));
+        }
+        if let Some(service) = both_needed(&migration.needs) {
+            problems.push(format!("{place}: needs {service} and {service}@old"));
+        }
         for need in migration.needs.iter().filter(|need| !need.old) {
             known(release, &place, "needs", &need.service, &mut problems);
         }
@@ -98,6 +112,21 @@ pub fn check(release: &Release) -> Vec<String> {
         );
     }
     problems
+}
+
+/// The service whose container would have the name of a migration's.
+pub fn clash<'a>(release: &'a Release, migration: &Name) -> Option<&'a Name> {
+    let name = format!("migrate-{migration}");
+    let found = release.services.get_key_value(name.as_str());
+    found.map(|(name, _)| name)
+}
+
+/// A service that is needed of the new release and of the old one: both would be the only ones to
+/// have their volumes and their name.
+pub fn both_needed(needs: &[Need]) -> Option<&Name> {
+    let is_old = |service: &Name| needs.iter().any(|n| n.old && n.service == *service);
+    let mut new = needs.iter().filter(|n| !n.old).map(|n| &n.service);
+    new.find(|service| is_old(service))
 }
 
 /// Services in waves: each after all that it depends on. The error names a service on a cycle.

@@ -220,7 +220,7 @@ fn berth_yaml_is_read_strictly() {
         ),
         (
             "migrations: [{name: m, image: x, needs: [nobody]}]\n",
-            "nobody, which is no service",
+            "berth.yaml:3:41: migrations[0].needs: nobody is no service",
         ),
         (
             "migrations: [{name: m, service: nobody}]\n",

@@ -233,6 +233,43 @@ fn the_folder_of_the_product_may_lie_above_berth_yaml() {
 }
 
 #[test]
+fn a_migration_can_be_undone_or_comes_after_the_snapshot() {
+    let compose = "services:\n  db: {image: db}\n  migrate-x: {image: x}\n  dev: {image: x, profiles: [dev]}\n";
+    for (migration, expected) in [
+        (
+            "name: m, image: m, phase: before",
+            "phase: m runs before the snapshot and is not reversible",
+        ),
+        (
+            "name: m, image: m, phase: before, reversible: false",
+            "let it run in `phase: stopped`",
+        ),
+        ("name: m, image: m, phase: before, reversible: true", ""),
+        (
+            "name: x, image: m",
+            "name: its container is called like that of the service migrate-x",
+        ),
+        (
+            "name: m, image: m, needs: [db, db@old]",
+            "needs: needs db and db@old",
+        ),
+        ("name: m, image: m, needs: [dev]", "needs: dev is left out"),
+        ("name: m, image: m, needs: [dev@old, db]", ""),
+    ] {
+        let text = told(
+            &format!("migrations:\n  - {{{migration}}}\n"),
+            &[("compose.yaml", compose)],
+        );
+        assert_eq!(
+            text.contains("berth.yaml:4:"),
+            !expected.is_empty(),
+            "{migration}: {text}"
+        );
+        assert!(text.contains(expected), "{migration}: {text}");
+    }
+}
+
+#[test]
 fn a_device_is_what_it_says_or_nothing() {
     for (devices, expected) in [
         (
