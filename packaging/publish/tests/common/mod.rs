@@ -32,3 +32,17 @@ pub fn told(berth: &str, files: &[(&str, &str)]) -> String {
     let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
+
+/// Whether a program is there that a test needs. Where all of them are to be, it must be.
+pub fn has(program: &str, harmless: &str) -> bool {
+    let found = std::process::Command::new(program).arg(harmless).output();
+    let found = found.is_ok();
+    assert!(
+        found || std::env::var_os("BERTH_TEST_ROOT").is_none_or(|value| value != "1"),
+        "{program} is missing"
+    );
+    if !found {
+        eprintln!("skipped: no {program} here");
+    }
+    found
+}
