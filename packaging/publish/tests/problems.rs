@@ -212,6 +212,10 @@ fn berth_yaml_is_read_strictly() {
         ("config: [{name: A}]\n", "a value that nothing uses"),
         ("data: maybe\n", "expected may-change or unchanged"),
         ("upgrade: {from: latest}\n", "unexpected character"),
+        (
+            "upgrade: {drained: {tcp: 'nobody:1'}}\n",
+            "berth.yaml: upgrade.drained: nobody is no service of the release",
+        ),
         ("migrations: [{image: x}]\n", "has no `name`"),
         ("migrations: [{name: m}]\n", "has no `image`"),
         (

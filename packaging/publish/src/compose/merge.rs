@@ -180,7 +180,14 @@ fn identity(list: &str, item: &Node) -> Option<String> {
             )
         }
         ("env_file", Kind::Map(_)) => Some(field("path").to_owned()),
-        ("devices", Kind::Scalar { text, .. }) => text.split(':').nth(1).map(str::to_owned),
+        ("devices", Kind::Scalar { text, .. }) => {
+            let source = text.split(':').next();
+            text.split(':').nth(1).or(source).map(str::to_owned)
+        }
+        ("devices", Kind::Map(_)) => [field("target"), field("source")]
+            .into_iter()
+            .find(|path| !path.is_empty())
+            .map(str::to_owned),
         ("tmpfs", Kind::Scalar { text, .. }) => text.split(':').next().map(str::to_owned),
         (_, Kind::Scalar { text, .. }) => Some(text.clone()),
         _ => None,
@@ -251,6 +258,11 @@ mod tests {
                 "volumes: ['c:/x', 'b:/y']",
             ),
             ("cap_add: [A]", "cap_add: [A, B]", "cap_add: [A, B]"),
+            (
+                "devices: [/dev/a, '/dev/b:/dev/c:r']",
+                "devices: [{source: /dev/a, permissions: r}, {source: /dev/d, target: /dev/c}]",
+                "devices: [{source: /dev/a, permissions: r}, {source: /dev/d, target: /dev/c}]",
+            ),
             ("ports: ['80:80']", "ports: !reset []", ""),
             (
                 "ports: ['80:80']",

@@ -7,7 +7,7 @@ use berth_format::release::Migration;
 use berth_format::service::{Network, Service, Volume};
 use berth_format::{Name, Template, validate};
 
-use crate::berth_yaml::{ImageSource, UNNAMED};
+use crate::berth_yaml::{FILE, ImageSource, UNNAMED};
 use crate::compose::cursor::At;
 use crate::compose::keys::{self, Scope};
 use crate::compose::{Builder, labels};
@@ -179,6 +179,12 @@ impl Builder<'_> {
                     unknown(format!("probes.{name}"), pos, "service", name);
                 }
             }
+        }
+        if let Some(probe) = &self.berth.upgrade.drained
+            && !is_service(probe.service.as_str())
+        {
+            let (pos, name) = (Pos::file(FILE), probe.service.as_str());
+            unknown("upgrade.drained".to_owned(), &pos, "service", name);
         }
         for (name, (_, pos)) in &self.berth.volumes {
             if !self.volumes.contains_key(name.as_str()) && self.report.is_ok() {
