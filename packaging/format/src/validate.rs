@@ -1,12 +1,16 @@
 //! What holds in every release that passed [`check`], so that the daemon need not ask again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::image::{Blob, PlatformImage, oci_manifest};
 use crate::name::Name;
-use crate::release::{FORMAT, FileEntry, MAX_FILE, Release};
+use crate::release::{FORMAT, FileEntry, MAX_FILE, MigrationPhase, Need, Release};
 use crate::service::{Mount, NetworkMode, Service};
+use crate::template::Template;
+
+/// File systems that a volume's driver may mount: none of them shows a path or a disk of the host.
+const FILE_SYSTEMS: &[&str] = &["tmpfs", "nfs", "nfs4", "cifs", "smb3", "ceph"];
 
 /// Everything that is wrong with a release, one sentence each; empty when nothing is.
 pub fn check(release: &Release) -> Vec<String> {
@@ -25,8 +29,27 @@ pub fn check(release: &Release) -> Vec<String> {
             problems.push(format!("{place}: its name stands twice"));
         }
         check_service(release, &place, &migration.service, &mut problems);
+        // After a later failure the old version lives on, on data that no snapshot gives back.
+        if migration.phase == MigrationPhase::Before && !migration.reversible {
+            problems.push(format!(
+                "{place}: runs before the snapshot, and is not reversible"
+            ));
+        }
+        if let Some(service) = clash(release, &migration.name) {
+            problems.push(format!(
+                "{place}: its container is called like that of {service}"
+            ));
+        }
+        if let Some(service) = both_needed(&migration.needs) {
+            problems.push(format!("{place}: needs {service} and {service}@old"));
+        }
         for need in migration.needs.iter().filter(|need| !need.old) {
             known(release, &place, "needs", &need.service, &mut problems);
+        }
+    }
+    for (name, volume) in &release.volumes {
+        if let Some(option) = reaches_host(&volume.driver_opts) {
+            problems.push(format!("volume {name}: {option} reaches the host"));
         }
     }
     if let Err(cycle) = start_order(release) {
@@ -91,6 +114,21 @@ pub fn check(release: &Release) -> Vec<String> {
     problems
 }
 
+/// The service whose container would have the name of a migration's.
+pub fn clash<'a>(release: &'a Release, migration: &Name) -> Option<&'a Name> {
+    let name = format!("migrate-{migration}");
+    let found = release.services.get_key_value(name.as_str());
+    found.map(|(name, _)| name)
+}
+
+/// A service that is needed of the new release and of the old one: both would be the only ones to
+/// have their volumes and their name.
+pub fn both_needed(needs: &[Need]) -> Option<&Name> {
+    let is_old = |service: &Name| needs.iter().any(|n| n.old && n.service == *service);
+    let mut new = needs.iter().filter(|n| !n.old).map(|n| &n.service);
+    new.find(|service| is_old(service))
+}
+
 /// Services in waves: each after all that it depends on. The error names a service on a cycle.
 pub fn start_order(release: &Release) -> Result<Vec<Vec<Name>>, Name> {
     let mut waves = Vec::new();
@@ -115,6 +153,24 @@ pub fn start_order(release: &Release) -> Result<Vec<Vec<Name>>, Name> {
         waves.push(wave);
     }
     Ok(waves)
+}
+
+/// The option by which a volume would show a path or a disk of the host, unseen: a grant that
+/// nobody gave. Docker hands `type`, `device` and `o` to mount(2), where `bind` outdoes the type.
+pub fn reaches_host(options: &BTreeMap<String, Template>) -> Option<&'static str> {
+    let of = |key: &str| options.get(key).map(Template::source);
+    let is_known = |kind: &str| FILE_SYSTEMS.contains(&kind);
+    if of("type").is_some_and(|kind| !is_known(kind)) {
+        return Some("type");
+    }
+    // A field may be the value of a word, never the word.
+    let moves = |word: &str| {
+        let name = word.split('=').next().unwrap_or_default().trim();
+        matches!(name, "bind" | "rbind" | "move" | "remount") || name.contains('$')
+    };
+    of("o")
+        .is_some_and(|o| o.split(',').any(moves))
+        .then_some("o")
 }
 
 /// What must be there before a service starts: `depends_on`, and whose network it shares.

@@ -13,12 +13,29 @@ use semver::{Version, VersionReq};
 
 use crate::compose::cursor::At;
 use crate::problem::Report;
-use crate::yaml::{self, Kind, Node, Pos, join};
+use crate::yaml::{self, Kind, Map, Node, Pos, join};
 
 pub use parts::{grant_text, parse_grant};
 
 /// The name of the file.
 pub const FILE: &str = "berth.yaml";
+
+/// Stands for a product without a name, so that the rest can be read and told too.
+pub const UNNAMED: &str = "unnamed";
+
+/// What Compose itself looks for, in its order, and what it lays over that.
+const USUAL: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 
 /// What the file says.
 #[derive(Debug)]
@@ -28,6 +45,8 @@ pub struct BerthYaml {
     pub version: Version,
     /// Paths of the Compose files, lowest layer first, with their places.
     pub compose: Vec<(String, Pos)>,
+    /// How far up the product's files may lie: `.`, `..` and so on.
+    pub root: String,
     pub upgrade: Upgrade,
     /// Text of the notes.
     pub notes: String,
@@ -36,7 +55,7 @@ pub struct BerthYaml {
     /// Literal values for interpolation.
     pub variables: BTreeMap<String, String>,
     /// The active profiles.
-    pub profiles: Vec<String>,
+    pub profiles: Vec<(String, Pos)>,
     /// Keys of services that are left out on purpose.
     pub ignore: Vec<String>,
     pub data: DataPromise,
@@ -108,6 +127,7 @@ const KEYS: &[&str] = &[
     "title",
     "version",
     "compose",
+    "root",
     "upgrade",
     "notes",
     "requires",
@@ -152,6 +172,9 @@ pub fn parse(dir: &Path, text: &str, report: &Report) -> Option<BerthYaml> {
             return None;
         }
     };
+    if matches!(root.kind, Kind::Null) {
+        root.kind = Kind::Map(Map::default());
+    }
     // Nothing here is interpolated, but for the migrations, which look like services.
     let migrations = root.get("migrations").cloned();
     root.map_text("", &mut |_, _, text| *text = text.replace('$', "$$"));
@@ -161,20 +184,22 @@ pub fn parse(dir: &Path, text: &str, report: &Report) -> Option<BerthYaml> {
     let at = At::new(&root, "", report);
     known(&at, KEYS);
     let product = at.need("product").and_then(|a| a.parse_or_explain());
+    let product: Product = product.or_else(|| UNNAMED.parse().ok())?;
     let version = at.need("version").and_then(|a| a.parse_or_explain());
-    let (product, version): (Product, Version) = (product?, version?);
+    let config = parts::config(&at);
     Some(BerthYaml {
         title: at
             .get("title")
             .and_then(|a| a.text())
             .unwrap_or_else(|| capitalised(product.as_str())),
         compose: compose(dir, &at),
+        root: parts::root(&at),
         upgrade: parts::upgrade(&at),
         notes: parts::notes(dir, &at),
         requires: parts::requires(&at),
-        config: parts::config(&at),
-        variables: at.get("variables").map(|a| texts(&a)).unwrap_or_default(),
-        profiles: at.get("profiles").map(|a| list(&a)).unwrap_or_default(),
+        variables: variables(&at, &config),
+        config,
+        profiles: placed(at.get("profiles")),
         ignore: parts::ignore(&at),
         data: parts::data(&at),
         volumes: parts::volumes(&at),
@@ -186,7 +211,7 @@ pub fn parse(dir: &Path, text: &str, report: &Report) -> Option<BerthYaml> {
         images: parts::images(dir, &at),
         migrations: parts::migrations(&at),
         product,
-        version,
+        version: version.unwrap_or(Version::new(0, 0, 0)),
     })
 }
 
@@ -210,15 +235,23 @@ fn compose(dir: &Path, at: &At) -> Vec<(String, Pos)> {
     if !files.is_empty() {
         return files;
     }
-    // The names that Docker Compose itself looks for, in its order.
-    let usual = [
-        "compose.yaml",
-        "compose.yml",
-        "docker-compose.yaml",
-        "docker-compose.yml",
-    ];
-    let found = usual.iter().find(|name| dir.join(name).is_file());
-    vec![((*found.unwrap_or(&usual[0])).to_owned(), Pos::file(FILE))]
+    let found = usual(dir).into_iter();
+    found.map(|name| (name, Pos::file(FILE))).collect()
+}
+
+/// The files that Compose reads in a folder when nobody names one, lowest layer first.
+pub fn usual(dir: &Path) -> Vec<String> {
+    let first = |names: &[&str]| {
+        let found = names.iter().find(|name| dir.join(name).is_file());
+        found.map(|name| (*name).to_owned())
+    };
+    match first(&USUAL) {
+        Some(base) => [Some(base), first(&OVERRIDES)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        None => vec![USUAL[0].to_owned()],
+    }
 }
 
 fn placed(at: Option<At>) -> Vec<(String, Pos)> {
@@ -232,10 +265,17 @@ fn list(at: &At) -> Vec<String> {
     at.one_or_many().iter().filter_map(At::text).collect()
 }
 
-fn texts(at: &At) -> BTreeMap<String, String> {
-    let entries = at.entries().into_iter();
+fn variables(at: &At, config: &[Field]) -> BTreeMap<String, String> {
+    let entries = at.get("variables").map(|a| a.entries());
+    let entries = entries.unwrap_or_default().into_iter();
     entries
         .filter_map(|(name, value)| {
+            if config.iter().any(|f| f.name.as_str() == name) {
+                value.fail(
+                    format!("{name} is a config field, whose value is the admin's"),
+                    "remove it, or the field",
+                );
+            }
             let template = value.plain_text()?;
             Some((name.to_owned(), template.source().replace("$$", "$")))
         })

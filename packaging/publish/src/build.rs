@@ -13,7 +13,7 @@ use berth_format::signature::Subject;
 use berth_format::{Digest, validate};
 use semver::Version;
 
-use crate::compose::{self, Resolved};
+use crate::compose::{self, Refused, Resolved};
 use crate::images::{ImageError, Place, plain};
 use crate::keys::{KeyError, ReleaseKey};
 use crate::layers;
@@ -29,8 +29,8 @@ use pick::Picked;
 /// Why a release cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("{} problems", .0.len())]
-    Problems(Vec<Problem>),
+    #[error("{} problems", .0.problems.len())]
+    Problems(Refused),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error("layer {} of {image}: {problem}", diff_id.short())]

@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::build::BuildError;
 use crate::bundle::MakeError;
+use crate::compose::Refused;
 use crate::images::ImageError;
 use crate::keys::{KeyError, Password, ReleaseKey};
 use crate::out::OutError;
-use crate::problem::Problem;
 
 mod build;
 mod bundle;
@@ -67,7 +67,7 @@ impl KeyArgs {
 enum Failure {
     Refused(Box<Refusal>),
     /// Each problem is told by itself.
-    Problems(Vec<Problem>),
+    Problems(Refused),
     /// Everything was said already.
     Said(Code),
 }
@@ -91,11 +91,14 @@ pub fn main() -> ExitCode {
                     eprintln!("{refusal}");
                     refusal.code
                 }
-                Failure::Problems(problems) => {
-                    for problem in &problems {
+                Failure::Problems(refused) => {
+                    for warning in &refused.warnings {
+                        eprintln!("warning: {warning}");
+                    }
+                    for problem in &refused.problems {
                         eprintln!("{problem}");
                     }
-                    let count = problems.len();
+                    let count = refused.problems.len();
                     let code = Code::ComposeInvalid;
                     let refusal = Refusal::new(code, code.means())
                         .found(format!("{count} problems, told above"));
@@ -124,7 +127,7 @@ impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         let found = error.to_string();
         match error {
-            BuildError::Problems(problems) => Self::Problems(problems),
+            BuildError::Problems(refused) => Self::Problems(refused),
             BuildError::Image(error) => error.into(),
             BuildError::Key(error) => error.into(),
             BuildError::Out(error) => error.into(),

@@ -162,7 +162,11 @@ impl Node {
     pub fn map_text(&mut self, key: &str, change: &mut impl FnMut(&str, &Pos, &mut String)) {
         match &mut self.kind {
             Kind::Null => {}
-            Kind::Scalar { text, .. } => change(key, &self.pos, text),
+            Kind::Scalar { text, plain } => {
+                // What is filled in is a text, whatever it looks like.
+                *plain &= !text.contains('$');
+                change(key, &self.pos, text);
+            }
             Kind::Seq(items) => {
                 for (n, item) in items.iter_mut().enumerate() {
                     item.map_text(&format!("{key}[{n}]"), change);

@@ -229,16 +229,42 @@ fn check_tells_every_problem_and_init_writes_once() {
     let vendor = vendor();
     let dir = vendor.path();
     assert_eq!(run(dir, &["check", "product"]).code, 0);
-    let text = "services:\n  web: {image: 'a', build: ., links: [x]}\n";
+    let text = "version: '3'\nservices:\n  web: {image: 'a'}\n  dev: {image: a, profiles: [dev]}\n";
+    fs::write(dir.join("product/compose.yaml"), text).unwrap();
+    let good = run(dir, &["check", "product", "--json"]);
+    assert_eq!(good.code, 0);
+    let good: Value = serde_json::from_str(&good.out).unwrap();
+    assert_eq!(good["ok"], true);
+    assert_eq!(good["problems"], serde_json::json!([]));
+    assert_eq!(good["warnings"][0]["key"], "version");
+    assert_eq!(good["left_out"], serde_json::json!(["dev"]));
+    let good = run(dir, &["check", "product"]);
+    assert!(
+        good.err.contains("warning: compose.yaml:1:1: version: "),
+        "{}",
+        good.err
+    );
+    assert!(
+        good.err.contains("left out by their profiles: dev"),
+        "{}",
+        good.err
+    );
+    let text = "version: '3'\nservices:\n  web: {image: 'a', build: ., links: [x]}\n";
     fs::write(dir.join("product/compose.yaml"), text).unwrap();
     let bad = run(dir, &["check", "product", "--json"]);
     assert_eq!(bad.code, 3);
     let bad: Value = serde_json::from_str(&bad.out).unwrap();
     assert_eq!(bad["ok"], false);
     assert_eq!(bad["problems"].as_array().unwrap().len(), 2);
-    assert_eq!(bad["problems"][0]["line"], 2);
+    assert_eq!(bad["problems"][0]["line"], 3);
+    assert_eq!(bad["warnings"][0]["key"], "version");
     let bad = run(dir, &["check", "product"]);
-    assert!(bad.err.contains("compose.yaml:2:"), "{}", bad.err);
+    assert!(bad.err.contains("compose.yaml:3:"), "{}", bad.err);
+    assert!(
+        bad.err.contains("warning: compose.yaml:1:1: version: "),
+        "{}",
+        bad.err
+    );
 
     fs::create_dir(dir.join("new")).unwrap();
     fs::write(

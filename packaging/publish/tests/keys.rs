@@ -35,8 +35,8 @@ fn outcome(dir: &Path, compose: &str) -> String {
             serde_json::to_string(&r.release).unwrap(),
             r.warnings
         ),
-        Err(problems) => {
-            let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Err(refused) => {
+            let all: Vec<_> = refused.problems.iter().map(ToString::to_string).collect();
             all.join("\n")
         }
     }
@@ -161,7 +161,7 @@ fn every_refused_key_is_refused_with_its_reason() {
         fs::write(dir.path().join("compose.yaml"), &compose).unwrap();
         let told = match resolve(dir.path()) {
             Ok(resolved) => resolved.warnings,
-            Err(problems) => problems,
+            Err(refused) => refused.problems,
         };
         let found = told.iter().any(|p| {
             p.what == why && p.instead == instead && p.key.ends_with(key.name) && p.line == 1

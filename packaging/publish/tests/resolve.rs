@@ -29,12 +29,12 @@ fn good(files: &[(&str, &str)]) -> Resolved {
     let dir = folder(files);
     match resolve(dir.path()) {
         Ok(resolved) => resolved,
-        Err(problems) => panic!("{}", show(&problems)),
+        Err(refused) => panic!("{}", show(&refused.problems)),
     }
 }
 
 fn bad(files: &[(&str, &str)]) -> Vec<Problem> {
-    resolve(folder(files).path()).unwrap_err()
+    resolve(folder(files).path()).unwrap_err().problems
 }
 
 fn show(problems: &[Problem]) -> String {
@@ -134,7 +134,8 @@ fn the_reference_product_resolves() {
         if !dir.join("berth.yaml").exists() {
             continue;
         }
-        let resolved = resolve(&dir).unwrap_or_else(|p| panic!("{}: {}", dir.display(), show(&p)));
+        let resolved =
+            resolve(&dir).unwrap_or_else(|r| panic!("{}: {}", dir.display(), show(&r.problems)));
         assert!(resolved.release.services.len() >= 4, "{}", dir.display());
         assert_eq!(json(&resolved), json(&resolve(&dir).unwrap()));
     }
@@ -188,7 +189,7 @@ fn products_in_the_style_of_real_ones() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     for name in ["forge", "cloud", "errors", "photos", "layers"] {
         let dir = data.join(name);
-        let resolved = resolve(&dir).unwrap_or_else(|p| panic!("{name}: {}", show(&p)));
+        let resolved = resolve(&dir).unwrap_or_else(|r| panic!("{name}: {}", show(&r.problems)));
         let warnings: Vec<_> = resolved.warnings.iter().map(ToString::to_string).collect();
         let sources: std::collections::BTreeMap<_, _> = resolved
             .image_sources
@@ -223,7 +224,7 @@ fn print() {
     let dir = std::env::var("BERTH_DIR").unwrap();
     match resolve(Path::new(&dir)) {
         Ok(r) => println!("{}{:#}", show(&r.warnings), json(&r)),
-        Err(problems) => println!("{}", show(&problems)),
+        Err(refused) => println!("{}", show(&refused.problems)),
     }
 }
 
@@ -232,12 +233,13 @@ fn print() {
 fn try_init() {
     for file in std::env::var("BERTH_FILES").unwrap().split_whitespace() {
         let file = Path::new(file);
-        let text = berth_publish::compose::init(file).unwrap_or_else(|p| p.to_string());
+        let text =
+            berth_publish::compose::init(&[file.to_owned()]).unwrap_or_else(|p| p.to_string());
         fs::write(file.with_file_name("berth.yaml"), &text).unwrap();
         println!("=== {}\n{text}---", file.display());
         match resolve(file.parent().unwrap()) {
             Ok(r) => println!("{}fine", show(&r.warnings)),
-            Err(problems) => println!("{}", show(&problems)),
+            Err(refused) => println!("{}", show(&refused.problems)),
         }
     }
 }

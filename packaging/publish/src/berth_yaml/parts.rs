@@ -14,6 +14,7 @@ use super::{
     Declared, ImageSource, MigrationPart, ServiceSettings, VolumeSettings, capitalised, known, list,
 };
 use crate::compose::cursor::At;
+use crate::compose::is_root;
 use crate::yaml::Pos;
 
 /// How long a probe waits, unless it says.
@@ -34,6 +35,17 @@ pub fn upgrade(at: &At) -> Upgrade {
         stop: get("stop").and_then(|a| a.bool()).unwrap_or(false),
         drained: get("drained").and_then(|a| probe(&a, None)),
     }
+}
+
+pub fn root(at: &At) -> String {
+    let Some(at) = at.get("root") else {
+        return ".".to_owned();
+    };
+    let text = at.text().filter(|t| is_root(t));
+    if text.is_none() {
+        at.expected("the folder that holds all files of the product, as in .. or ../..");
+    }
+    text.unwrap_or_else(|| ".".to_owned())
 }
 
 pub fn notes(dir: &Path, at: &At) -> String {

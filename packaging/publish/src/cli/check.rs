@@ -24,21 +24,29 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let resolved = compose::resolve(&self.dir);
         if self.json {
-            let (problems, warnings) = match &resolved {
-                Ok(resolved) => (&[][..], resolved.warnings.as_slice()),
-                Err(problems) => (problems.as_slice(), &[][..]),
-            };
-            print_json(&json!({
-                "ok": resolved.is_ok(), "problems": problems, "warnings": warnings,
-            }));
             return match resolved {
-                Ok(_) => Ok(()),
-                Err(_) => Err(Failure::Said(Code::ComposeInvalid)),
+                Ok(resolved) => {
+                    print_json(&json!({
+                        "ok": true, "problems": [], "warnings": resolved.warnings,
+                        "left_out": resolved.left_out,
+                    }));
+                    Ok(())
+                }
+                Err(refused) => {
+                    print_json(&json!({
+                        "ok": false, "problems": refused.problems, "warnings": refused.warnings,
+                    }));
+                    Err(Failure::Said(Code::ComposeInvalid))
+                }
             };
         }
         let resolved = resolved.map_err(Failure::Problems)?;
         for warning in &resolved.warnings {
             eprintln!("warning: {warning}");
+        }
+        if !resolved.left_out.is_empty() {
+            let names: Vec<_> = resolved.left_out.iter().map(String::as_str).collect();
+            eprintln!("left out by their profiles: {}", names.join(", "));
         }
         let release = &resolved.release;
         println!(

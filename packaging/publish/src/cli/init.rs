@@ -8,16 +8,8 @@ use berth_format::{Code, Refusal};
 use clap::Args;
 
 use super::Failure;
-use crate::berth_yaml::FILE;
-use crate::compose;
-
-/// What Compose looks for, in its order.
-const NAMES: [&str; 4] = [
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yaml",
-    "docker-compose.yml",
-];
+use crate::berth_yaml::{FILE, usual};
+use crate::compose::{self, Refused};
 
 /// Write a commented berth.yaml beside an existing Compose file
 #[derive(Debug, Args)]
@@ -32,19 +24,25 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let file = if self.path.is_dir() {
-            let found = NAMES.iter().map(|name| self.path.join(name));
-            found.into_iter().find(|path| path.exists())
+        let files = if self.path.is_dir() {
+            let found = usual(&self.path).into_iter();
+            found.map(|name| self.path.join(name)).collect()
         } else {
-            Some(self.path.clone())
+            vec![self.path]
         };
-        let file = file.unwrap_or_else(|| self.path.join(NAMES[0]));
-        let text = compose::init(&file).map_err(|problem| Failure::Problems(vec![problem]))?;
+        let text = compose::init(&files).map_err(|problem| {
+            Failure::Problems(Refused {
+                problems: vec![problem],
+                warnings: Vec::new(),
+            })
+        })?;
         if self.stdout {
             print!("{text}");
             return Ok(());
         }
-        let path = file.with_file_name(FILE);
+        let path = files
+            .first()
+            .map_or_else(|| FILE.into(), |f| f.with_file_name(FILE));
         let written = OpenOptions::new()
             .write(true)
             .create_new(true)

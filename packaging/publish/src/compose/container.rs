@@ -7,7 +7,7 @@ use berth_format::release::GrantKind;
 use berth_format::service::{Container, Device, Logging, Resources, Ulimit};
 
 use crate::compose::cursor::At;
-use crate::compose::grants::DEFAULT_CAPABILITIES;
+use crate::compose::grants::{DEFAULT_CAPABILITIES, OTHER_CAPABILITIES};
 use crate::compose::keys::{self, Scope};
 use crate::compose::{Builder, labels, units};
 
@@ -26,6 +26,26 @@ const LOG_DRIVERS: &[&str] = &[
     "gcplogs",
 ];
 
+/// Names that Docker takes for `ulimits`.
+/// <https://github.com/docker/go-units/blob/master/ulimit.go>
+const ULIMITS: &[&str] = &[
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
 impl Builder<'_> {
     /// Reads what stays of a service beside image, network, mounts and health.
     pub fn container(&mut self, name: &Name, at: &At) -> Container {
@@ -34,16 +54,17 @@ impl Builder<'_> {
         let flag = |key: &str| at.get(key).and_then(|a| a.bool());
         let many = |key: &str| at.get(key).map(|a| a.items()).unwrap_or_default();
         let texts = |key: &str| many(key).iter().filter_map(At::text).collect::<Vec<_>>();
-        let capability = |a: &At| a.text().map(|t| t.to_uppercase().replace("CAP_", ""));
         let privileged = flag("privileged").unwrap_or(false);
         if privileged && let Some(at) = at.get("privileged") {
             self.grant(name, GrantKind::Privileged, "", &at);
         }
-        for at in many("cap_add") {
-            if let Some(cap) = capability(&at)
-                && !DEFAULT_CAPABILITIES.contains(&cap.as_str())
-            {
-                self.grant(name, GrantKind::Capability, &cap, &at);
+        let added = many("cap_add").into_iter();
+        let added: Vec<_> = added
+            .filter_map(|a| Some((a.clone(), capability(&a)?)))
+            .collect();
+        for (at, cap) in &added {
+            if !DEFAULT_CAPABILITIES.contains(&cap.as_str()) {
+                self.grant(name, GrantKind::Capability, cap, at);
             }
         }
         for at in many("security_opt") {
@@ -96,7 +117,7 @@ impl Builder<'_> {
             dns_search: texts("dns_search"),
             dns_opt: texts("dns_opt"),
             group_add: texts("group_add"),
-            cap_add: many("cap_add").iter().filter_map(capability).collect(),
+            cap_add: added.into_iter().map(|(_, cap)| cap).collect(),
             cap_drop: many("cap_drop").iter().filter_map(capability).collect(),
             security_opt: texts("security_opt"),
             sysctls: sysctls(at),
@@ -197,8 +218,11 @@ impl Builder<'_> {
             shm_size: bytes(at.get("shm_size")),
             pids_limit: pids.and_then(|a| a.parse("a whole number")),
             oom_score_adj: at.get("oom_score_adj").and_then(|a| {
-                let score = a.parse::<i64>("a number from -1000 to 1000");
-                score.filter(|s| (-1000..=1000).contains(s))
+                let score = a.parse::<i64>("a number from -1000 to 1000")?;
+                if !(-1000..=1000).contains(&score) {
+                    a.expected("a number from -1000 to 1000");
+                }
+                Some(score)
             }),
         }
     }
@@ -243,36 +267,57 @@ fn ulimits(at: &At) -> BTreeMap<String, Ulimit> {
         .into_iter()
         .filter_map(|(name, a)| {
             keys::check(&a, Scope::Ulimit);
-            let limit = |key| a.need(key)?.parse("a number, -1 for no limit");
+            if !ULIMITS.contains(&name) {
+                a.fail(
+                    format!("{name} is no limit that Docker knows"),
+                    format!("there are {}", ULIMITS.join(", ")),
+                );
+            }
+            let limit = |key| a.need(key)?.parse::<i64>("a number, -1 for no limit");
             let (soft, hard) = (limit("soft")?, limit("hard")?);
+            if hard != -1 && (soft == -1 || soft > hard) {
+                a.fail("has a soft limit beyond the hard one", "lower it");
+            }
             Some((name.to_owned(), Ulimit { soft, hard }))
         })
         .collect()
 }
 
+/// A capability as Docker writes it, without `CAP_`.
+fn capability(at: &At) -> Option<String> {
+    let name = at.text()?.to_uppercase();
+    let name = name.strip_prefix("CAP_").unwrap_or(&name);
+    let known = [DEFAULT_CAPABILITIES, OTHER_CAPABILITIES].concat();
+    if name != "ALL" && !known.contains(&name) {
+        at.fail(
+            format!("{name} is no capability of Linux"),
+            "their names are in capabilities(7)",
+        );
+        return None;
+    }
+    Some(name.to_owned())
+}
+
 /// `SOURCE[:TARGET[:PERMISSIONS]]`, or the long form of it.
 fn device(at: &At) -> Option<Device> {
+    let is_set = |t: &str| !t.is_empty() && t.chars().all(|c| "rwm".contains(c));
     let (source, target, permissions) = if at.node.as_map().is_some() {
+        keys::check(at, Scope::Device);
         let get = |key: &str| at.get(key).and_then(|a| a.text());
-        (
-            at.need("source")?.text()?,
-            get("target"),
-            get("permissions"),
-        )
+        let source = at.need("source")?.text()?;
+        (source, get("target"), get("permissions"))
     } else {
         let text = at.text()?;
         let mut parts = text.split(':').map(str::to_owned);
-        let source = parts.next()?;
-        let (target, permissions) = (parts.next(), parts.next());
-        (source, target, permissions)
+        let (source, target, permissions) = (parts.next()?, parts.next(), parts.next());
+        match (target, permissions, parts.next()) {
+            // Docker takes `/dev/x:r` for permissions.
+            (Some(t), None, None) if is_set(&t) => (source, None, Some(t)),
+            (target, permissions, None) => (source, target, permissions),
+            (_, _, Some(_)) => (String::new(), None, None),
+        }
     };
     let permissions = permissions.unwrap_or_else(|| "rwm".to_owned());
-    let is_set = |t: &str| !t.is_empty() && t.chars().all(|c| "rwm".contains(c));
-    // Docker takes `/dev/x:r` for permissions.
-    let (target, permissions) = match target {
-        Some(t) if is_set(&t) => (None, t),
-        other => (other, permissions),
-    };
     if !source.starts_with("/dev/") || !is_set(&permissions) {
         at.fail(
             "expected /dev/SOURCE[:TARGET[:rwm]]",
@@ -280,9 +325,16 @@ fn device(at: &At) -> Option<Device> {
         );
         return None;
     }
+    let target = target.unwrap_or_else(|| source.clone());
+    if !target.starts_with('/') {
+        at.fail(
+            format!("expected an absolute path in the container, found {target:?}"),
+            "begin it with /",
+        );
+    }
     Some(Device {
-        target: target.unwrap_or_else(|| source.clone()),
         source,
+        target,
         permissions,
     })
 }

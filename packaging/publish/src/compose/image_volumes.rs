@@ -6,6 +6,8 @@ use berth_format::Name;
 use berth_format::release::Release;
 use berth_format::service::{Mount, Service, Volume};
 
+use crate::compose::mounts::target_path;
+
 /// Gives a name to each volume of an image that nothing is mounted over: an anonymous one would
 /// be new in each generation, and its data lost.
 ///
@@ -47,7 +49,7 @@ pub fn add_image_volumes(
 
 fn cover(service: &mut Service, owner: &Name, path: &str) -> Option<Name> {
     let path = path.trim_end_matches('/');
-    if !path.starts_with('/') || service.mounts.iter().any(|m| target(m) == path) {
+    if !path.starts_with('/') || service.mounts.iter().any(|m| target_path(m) == path) {
         return None;
     }
     let volume = name(owner, path);
@@ -76,16 +78,6 @@ pub fn name(owner: &Name, path: &str) -> Name {
     full.parse()
         .or_else(|_| short().parse())
         .unwrap_or_else(|_| owner.clone())
-}
-
-fn target(mount: &Mount) -> &str {
-    match mount {
-        Mount::Volume { target, .. }
-        | Mount::Files { target, .. }
-        | Mount::Value { target, .. }
-        | Mount::Tmpfs { target, .. }
-        | Mount::Host { target, .. } => target,
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Compose files to one model: read, interpolate, long forms, `extends`, `include`, layers.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::compose::cursor::At;
-use crate::compose::dotenv;
 use crate::compose::interpolate::Variables;
 use crate::compose::keys::{self, Scope};
 use crate::compose::merge;
-use crate::compose::normalize::{self, Context, from_root};
+use crate::compose::normalize::{self, Context};
+use crate::compose::paths::{Root, seen};
+use crate::compose::profiles::Extends;
 use crate::problem::{Problem, Report};
 use crate::yaml::{self, Kind, Map, Node, Pos, join};
 
@@ -19,13 +18,13 @@ const MAX_CHAIN: usize = 32;
 /// Reads the files of a vendor's folder.
 pub struct Loader<'a> {
     /// The vendor's folder.
-    pub root: &'a Path,
+    pub root: &'a Root,
     /// Problems of files that surely count.
     pub report: &'a Report,
     /// Problems inside of services that profiles may leave out.
     pub inside: Report,
-    /// Services that others extend: they count even when they are left out.
-    pub extended: RefCell<BTreeSet<String>>,
+    /// Which services are made from which: those count even when they are left out.
+    pub extends: RefCell<Extends>,
 }
 
 /// A Compose file in long form, before `extends`.
@@ -55,6 +54,7 @@ impl Loader<'_> {
             let Some(source) = self.source(file, pos, base, variables) else {
                 continue;
             };
+            self.extends.borrow_mut().file(file);
             let top = Node::at(&Pos::file(file), Kind::Map(source.root.clone()));
             keys::check(&At::new(&top, "", self.report), Scope::File);
             let mut own = self.extend_all(&source);
@@ -79,7 +79,14 @@ impl Loader<'_> {
 
     /// The text of a file of the vendor's folder.
     pub fn read(&self, file: &str, pos: &Pos, key: &str, report: &Report) -> Option<String> {
-        match std::fs::read_to_string(self.root.join(file)) {
+        let path = match self.root.find(file) {
+            Ok(path) => path,
+            Err(outside) => {
+                report.problem(Problem::new(pos, key, outside.what, outside.instead));
+                return None;
+            }
+        };
+        match std::fs::read_to_string(path) {
             Ok(text) => Some(text),
             Err(error) => {
                 let what = format!("{file} cannot be read: {error}");
@@ -114,6 +121,7 @@ impl Loader<'_> {
             return None;
         };
         map.entries.retain(|e| !e.key.starts_with("x-"));
+        merge::refuse_tags_in_lists(&root, self.report);
         variables.interpolate_tree(&mut root, "", &self.inside);
         let Kind::Map(mut root) = root.kind else {
             return None;
@@ -126,88 +134,6 @@ impl Loader<'_> {
             root,
             variables,
         })
-    }
-
-    /// Reads the files of `env_file` while the variables of their project are at hand.
-    fn env_files(&self, root: &mut Map, variables: &Variables) {
-        let Some(Kind::Map(services)) = root.get_mut("services").map(|n| &mut n.kind) else {
-            return;
-        };
-        for service in &mut services.entries {
-            let key = join("services", &service.key);
-            if let Kind::Map(map) = &mut service.value.kind {
-                self.service_env_files(map, &key, variables, &self.inside);
-            }
-        }
-    }
-
-    /// Puts `x-values`, the variables of the file, into each entry of `env_file`.
-    pub fn service_env_files(
-        &self,
-        service: &mut Map,
-        key: &str,
-        variables: &Variables,
-        report: &Report,
-    ) {
-        let Some(Kind::Seq(items)) = service.get_mut("env_file").map(|n| &mut n.kind) else {
-            return;
-        };
-        let key = join(key, "env_file");
-        for item in items {
-            let pos = item.pos.clone();
-            let at = At::new(item, key.clone(), report);
-            keys::check(&at, Scope::EnvFile);
-            let Some(path) = at.need("path").and_then(|p| p.text()) else {
-                continue;
-            };
-            let required = at.get("required").and_then(|r| r.bool()).unwrap_or(true);
-            let raw = match at.get("format").and_then(|f| f.text()).as_deref() {
-                None => false,
-                Some("raw") => true,
-                Some(_) => {
-                    at.fail("has a format that is unknown", "the only one is `raw`");
-                    continue;
-                }
-            };
-            let file = path.trim_start_matches("./");
-            if !required && !self.root.join(file).exists() {
-                continue;
-            }
-            let Some(text) = self.read(file, &pos, &key, report) else {
-                continue;
-            };
-            let assignments = if raw {
-                dotenv::parse_raw(file, &text, report)
-            } else {
-                dotenv::parse(file, &text, variables, report)
-            };
-            let mut values = Map::default();
-            for a in assignments {
-                let is_own_env = Path::new(file).file_name().is_some_and(|n| n == ".env");
-                let own_value = a.value.is_some() && a.value != variables.get(&a.name);
-                if own_value && !is_own_env && variables.is_field(&a.name) {
-                    report.warning(Problem::new(
-                        &a.pos,
-                        &key,
-                        format!(
-                            "{} is a config field, and this file gives it a value of its own",
-                            a.name
-                        ),
-                        format!("write {0}=${{{0}}} to pass on what the admin says", a.name),
-                    ));
-                }
-                let value = match (variables.get(&a.name), a.value) {
-                    // What .env says of a field is for developers.
-                    (Some(place), Some(_)) if is_own_env && variables.is_field(&a.name) => place,
-                    (_, Some(value)) | (Some(value), None) => value,
-                    (None, None) => continue,
-                };
-                values.set(&a.name, Node::scalar(&a.pos, value));
-            }
-            if let Kind::Map(map) = &mut item.kind {
-                map.set("x-values", Node::at(&pos, Kind::Map(values)));
-            }
-        }
     }
 
     fn extend_all(&self, source: &Source) -> Map {
@@ -250,15 +176,21 @@ impl Loader<'_> {
         chain.push(step);
         keys::check(&at, Scope::Extends);
         let base_name = at.need("service")?.text()?;
+        let note = |file: &str| {
+            let from = (source.file.clone(), name.to_owned());
+            let to = (file.to_owned(), base_name.clone());
+            self.extends.borrow_mut().edge(from, to);
+        };
         let base = match at.get("file").and_then(|f| f.text()) {
             None => {
-                self.extended.borrow_mut().insert(base_name.clone());
+                note(&source.file);
                 self.extend(source, &base_name, chain)
             }
             Some(file) => {
                 let file = file.trim_start_matches("./").to_owned();
                 // Paths of the other file are relative to where it lies.
                 let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                note(&file);
                 let other = self.source(&file, &at.node.pos, folder, source.variables)?;
                 self.extend(&other, &base_name, chain)
             }
@@ -289,17 +221,20 @@ impl Loader<'_> {
             let path = at.text().map(|t| (t, at.node.pos.clone()));
             (path.into_iter().collect(), None, Vec::new())
         };
-        let seen = |path: &str| from_root(base, path)[2..].to_owned();
-        let files: Vec<_> = files
-            .iter()
-            .map(|(f, pos)| (seen(f), pos.clone()))
-            .collect();
+        let files = files.iter().map(|(f, pos)| (seen(base, f), pos.clone()));
+        let files: Vec<_> = files.collect();
         let Some((first, _)) = files.first() else {
             at.fail("names no file", "write the path of a Compose file");
             return Map::default();
         };
-        let folder = match directory {
-            Some(directory) => seen(&directory),
+        let folder = match directory.map(|d| seen(base, &d)) {
+            Some(folder) => {
+                if let Err(outside) = self.root.find(&folder) {
+                    at.fail(outside.what, outside.instead);
+                    return Map::default();
+                }
+                folder
+            }
             None => first.rsplit_once('/').map_or("", |(f, _)| f).to_owned(),
         };
         let mut variables = variables.clone();
@@ -307,7 +242,7 @@ impl Loader<'_> {
             self.dot_env(&folder, &mut variables);
         }
         for (file, pos) in &env_files {
-            let file = seen(file);
+            let file = seen(base, file);
             if let Some(text) = self.read(&file, pos, &at.key, self.report) {
                 self.set_defaults(&file, &text, &mut variables);
             }
@@ -315,25 +250,19 @@ impl Loader<'_> {
         self.project(&files, &folder, &variables, chain)
     }
 
-    /// Adds what the `.env` of a project's folder says, where nobody has said it before.
-    pub fn dot_env(&self, folder: &str, variables: &mut Variables) {
-        let file = join_path(folder, ".env");
-        if let Ok(text) = std::fs::read_to_string(self.root.join(&file)) {
-            self.set_defaults(&file, &text, variables);
-        }
-    }
-
-    fn set_defaults(&self, file: &str, text: &str, variables: &mut Variables) {
-        for a in dotenv::parse(file, text, variables, self.report) {
-            if let Some(value) = a.value {
-                variables.set_default(&a.name, value);
-            }
-        }
-    }
-
     /// Adds what an included file defines.
     fn import(&self, own: &mut Map, included: Map) {
         for section in included.entries {
+            let at = At::new(&section.value, section.key.as_str(), self.report);
+            if matches!(section.key.as_str(), "name" | "version") {
+                if section.key == "name" {
+                    at.warn("means nothing in a file that is included", "remove it");
+                }
+                continue;
+            }
+            if at.map().is_none() {
+                continue;
+            }
             let Kind::Map(theirs) = section.value.kind else {
                 continue;
             };
@@ -360,14 +289,6 @@ impl Loader<'_> {
                 }
             }
         }
-    }
-}
-
-fn join_path(folder: &str, file: &str) -> String {
-    if folder.is_empty() {
-        file.to_owned()
-    } else {
-        format!("{folder}/{file}")
     }
 }
 

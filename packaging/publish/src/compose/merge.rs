@@ -3,7 +3,7 @@
 //! Rules: <https://github.com/compose-spec/compose-spec/blob/main/13-merge.md>.
 
 use crate::problem::{Problem, Report};
-use crate::yaml::{Entry, Kind, Map, Node, Tag};
+use crate::yaml::{Entry, Kind, Map, Node, Tag, join};
 
 /// Lays `over` over `base`. Both are in long form.
 pub fn merge(base: Node, over: Node, report: &Report) -> Node {
@@ -36,6 +36,36 @@ pub fn settle(mut root: Node) -> Node {
     root
 }
 
+/// Refuses tags in and below items of lists: an item has no name by which Compose could find what
+/// a tag takes away.
+pub fn refuse_tags_in_lists(root: &Node, report: &Report) {
+    tags(root, "", false, report);
+}
+
+fn tags(node: &Node, key: &str, in_list: bool, report: &Report) {
+    if in_list && node.tag != Tag::None {
+        report.problem(Problem::new(
+            &node.pos,
+            key,
+            "a tag inside of a list has no effect that one could rely on",
+            "put !reset or !override before the whole list",
+        ));
+    }
+    match &node.kind {
+        Kind::Map(map) => {
+            for entry in &map.entries {
+                tags(&entry.value, &join(key, &entry.key), in_list, report);
+            }
+        }
+        Kind::Seq(items) => {
+            for (n, item) in items.iter().enumerate() {
+                tags(item, &format!("{key}[{n}]"), true, report);
+            }
+        }
+        Kind::Null | Kind::Scalar { .. } => {}
+    }
+}
+
 fn node(base: Node, over: Node, path: &mut Vec<String>, report: &Report) -> Node {
     if over.tag == Tag::Override || replaced(path) {
         return settle(over);
@@ -55,6 +85,7 @@ fn node(base: Node, over: Node, path: &mut Vec<String>, report: &Report) -> Node
         (Kind::Seq(lower), Kind::Seq(upper)) => {
             Node::at(&base.pos, Kind::Seq(lists(lower, upper, path)))
         }
+        // Nothing changes nothing, as in compose-go's `mergeYaml`.
         (lower, Kind::Null) if !is(path, &["services", "*", "environment", "*"]) => {
             Node::at(&base.pos, lower)
         }
@@ -149,7 +180,14 @@ fn identity(list: &str, item: &Node) -> Option<String> {
             )
         }
         ("env_file", Kind::Map(_)) => Some(field("path").to_owned()),
-        ("devices", Kind::Scalar { text, .. }) => text.split(':').nth(1).map(str::to_owned),
+        ("devices", Kind::Scalar { text, .. }) => {
+            let source = text.split(':').next();
+            text.split(':').nth(1).or(source).map(str::to_owned)
+        }
+        ("devices", Kind::Map(_)) => [field("target"), field("source")]
+            .into_iter()
+            .find(|path| !path.is_empty())
+            .map(str::to_owned),
         ("tmpfs", Kind::Scalar { text, .. }) => text.split(':').next().map(str::to_owned),
         (_, Kind::Scalar { text, .. }) => Some(text.clone()),
         _ => None,
@@ -220,6 +258,11 @@ mod tests {
                 "volumes: ['c:/x', 'b:/y']",
             ),
             ("cap_add: [A]", "cap_add: [A, B]", "cap_add: [A, B]"),
+            (
+                "devices: [/dev/a, '/dev/b:/dev/c:r']",
+                "devices: [{source: /dev/a, permissions: r}, {source: /dev/d, target: /dev/c}]",
+                "devices: [{source: /dev/a, permissions: r}, {source: /dev/d, target: /dev/c}]",
+            ),
             ("ports: ['80:80']", "ports: !reset []", ""),
             (
                 "ports: ['80:80']",

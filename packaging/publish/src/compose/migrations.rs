@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use berth_format::Name;
-use berth_format::release::Migration;
+use berth_format::release::{Migration, MigrationPhase};
 use berth_format::service::{NetworkMode, Restart, Service};
+use berth_format::{Name, validate};
 
 use crate::berth_yaml::MigrationPart;
 use crate::compose::cursor::At;
@@ -79,6 +79,7 @@ impl Builder<'_> {
         used: &mut BTreeSet<String>,
     ) -> Option<Migration> {
         let report = self.report;
+        self.check_migration(part);
         let mut own = Map::default();
         if let Some(map) = part.node.as_map() {
             let entries = map.entries.iter();
@@ -127,6 +128,38 @@ impl Builder<'_> {
             reversible: part.reversible,
             phase: part.phase,
         })
+    }
+
+    /// What `check` of the release would say too, with its place.
+    fn check_migration(&self, part: &MigrationPart) {
+        let at = At::new(&part.node, part.key.clone(), self.report);
+        let of = |key: &str| at.get(key).unwrap_or_else(|| at.clone());
+        if part.phase == MigrationPhase::Before && !part.reversible {
+            of("phase").fail(
+                format!("{} runs before the snapshot and is not reversible: after a later failure the old version would run on data that nothing gives back", part.name),
+                "let it run in `phase: stopped`, or say `reversible: true` if the old version can run after it",
+            );
+        }
+        let service = format!("migrate-{}", part.name);
+        if self.active.contains(&service) {
+            of("name").fail(
+                format!("its container is called like that of the service {service}"),
+                "give one of them another name",
+            );
+        }
+        let needs = of("needs");
+        if let Some(service) = validate::both_needed(&part.needs) {
+            needs.fail(
+                format!("needs {service} and {service}@old, which cannot run side by side"),
+                "write two migrations: one dumps, one loads",
+            );
+        }
+        for need in part.needs.iter().filter(|n| !n.old) {
+            if !self.active.contains(need.service.as_str()) {
+                let name = need.service.as_str();
+                self.missing(&needs, name, "add the profile, or need another service");
+            }
+        }
     }
 
     /// What `service:` and `env_from:` bring.

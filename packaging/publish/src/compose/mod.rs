@@ -12,6 +12,7 @@ pub mod keys;
 
 mod container;
 mod dotenv;
+mod env_files;
 mod files;
 mod grants;
 mod image_volumes;
@@ -21,8 +22,11 @@ mod load;
 mod merge;
 mod migrations;
 mod mounts;
+mod network;
 mod normalize;
+mod paths;
 mod ports;
+mod profiles;
 mod sense;
 mod service;
 mod top;
@@ -44,9 +48,11 @@ use crate::yaml::{Kind, Node, Pos};
 use cursor::At;
 use interpolate::Variables;
 use load::Loader;
+use paths::Root;
 
 pub use image_volumes::add_image_volumes;
 pub use init::init;
+pub use paths::is_root;
 
 /// Everything but the images' content.
 #[derive(Debug)]
@@ -61,12 +67,22 @@ pub struct Resolved {
     pub image_sources: BTreeMap<String, ImageSource>,
     /// Migrations that inherit from a service: they share the volumes of its image.
     pub inherits: BTreeMap<Name, Name>,
+    /// Services that are not in the release, since none of their profiles is.
+    pub left_out: BTreeSet<String>,
     /// What the vendor should look at, though it keeps nothing from being built.
     pub warnings: Vec<Problem>,
 }
 
+/// Why a folder cannot be resolved.
+#[derive(Debug)]
+pub struct Refused {
+    pub problems: Vec<Problem>,
+    /// What the vendor should look at too.
+    pub warnings: Vec<Problem>,
+}
+
 /// Resolves a vendor's folder, or says everything that is wrong with it.
-pub fn resolve(dir: &Path) -> Result<Resolved, Vec<Problem>> {
+pub fn resolve(dir: &Path) -> Result<Resolved, Refused> {
     let report = Report::default();
     let resolved = berth_yaml::read(dir, &report).map(|b| build(dir, &b, &report));
     let (problems, warnings) = report.into_parts();
@@ -75,13 +91,13 @@ pub fn resolve(dir: &Path) -> Result<Resolved, Vec<Problem>> {
             resolved.warnings = warnings;
             Ok(resolved)
         }
-        _ => Err(problems),
+        _ => Err(Refused { problems, warnings }),
     }
 }
 
 /// Makes the release from the model.
 pub(crate) struct Builder<'a> {
-    root: &'a Path,
+    root: &'a Root,
     berth: &'a BerthYaml,
     report: &'a Report,
     variables: &'a Variables,
@@ -97,6 +113,8 @@ pub(crate) struct Builder<'a> {
     host_data: BTreeMap<String, bool>,
     networks: BTreeMap<Name, Network>,
     volumes: BTreeMap<Name, Volume>,
+    /// Secrets and configs that something mounts, by section and name.
+    used_files: BTreeSet<(&'static str, String)>,
     images: BTreeMap<String, Image>,
 }
 
@@ -144,11 +162,12 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
     for (name, value) in &berth.variables {
         variables.set(name, value.replace('$', "$$"));
     }
+    let root = Root::new(dir, &berth.root);
     let loader = Loader {
-        root: dir,
+        root: &root,
         report,
         inside: Report::default(),
-        extended: RefCell::default(),
+        extends: RefCell::default(),
     };
     loader.dot_env(&folder, &mut variables);
     let model = loader.project(&berth.compose, &folder, &variables, &[]);
@@ -156,9 +175,9 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
     let model = Node::at(&Pos::file(first), Kind::Map(model));
     let top = At::new(&model, "", report);
     let services = top.get("services").map(|s| s.entries()).unwrap_or_default();
-    let (active, left_out) = profiles(berth, &services);
+    let (active, left_out) = profiles::choose(berth, &services, report);
     let mut builder = Builder {
-        root: dir,
+        root: &root,
         berth,
         report,
         variables: &variables,
@@ -174,6 +193,7 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
             .collect(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        used_files: BTreeSet::new(),
         images: BTreeMap::new(),
     };
     builder.check_name(&top);
@@ -192,13 +212,13 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
         }
     }
     sense::check_together(&services, &resolved);
-    let mut used = loader.extended.borrow().clone();
-    used.extend(builder.active.iter().cloned());
+    let mut used = builder.active.clone();
     let (migrations, inherits) = builder.migrations(&loader, &resolved, &mut used);
     if resolved.is_empty() && report.is_ok() {
         top.fail("has no service", "add one under `services:`");
     }
-    pass_on(loader.inside, &builder.left_out, &used, report);
+    let extends = loader.extends.into_inner();
+    profiles::pass_on(loader.inside, &extends, &builder.left_out, &used, report);
     builder.check_berth(&resolved);
     let image_sources = builder.image_sources(&resolved, &migrations);
     let grants = std::mem::take(&mut builder.needed).settle(&berth.grants, &inherits, report);
@@ -234,51 +254,9 @@ fn build(dir: &Path, berth: &BerthYaml, report: &Report) -> Resolved {
         platforms: berth.platforms.clone(),
         image_sources,
         inherits,
+        left_out: builder.left_out,
         warnings: Vec::new(),
     }
-}
-
-/// Services of the release, and those whose profiles are not active.
-fn profiles(berth: &BerthYaml, services: &[(&str, At)]) -> (BTreeSet<String>, BTreeSet<String>) {
-    let (mut active, mut left_out) = (BTreeSet::new(), BTreeSet::new());
-    for (name, at) in services {
-        let wanted = at.get("profiles").map(|p| p.items()).unwrap_or_default();
-        let is_active = wanted.is_empty()
-            || wanted.iter().filter_map(At::text).any(|w| {
-                let mut all = berth.profiles.iter();
-                all.any(|p| *p == w || p == "*")
-            });
-        let set = if is_active {
-            &mut active
-        } else {
-            &mut left_out
-        };
-        set.insert((*name).to_owned());
-    }
-    (active, left_out)
-}
-
-/// Problems inside of services count, unless the service is left out and nobody uses it.
-fn pass_on(inside: Report, left_out: &BTreeSet<String>, used: &BTreeSet<String>, report: &Report) {
-    let counts = |problem: &Problem| {
-        let Some(rest) = problem.key.strip_prefix("services.") else {
-            return true;
-        };
-        let unused = left_out.iter().filter(|s| !used.contains(*s));
-        !unused.into_iter().any(|s| {
-            rest.strip_prefix(s.as_str())
-                .is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']))
-        })
-    };
-    let (problems, warnings) = inside.into_parts();
-    problems
-        .into_iter()
-        .filter(counts)
-        .for_each(|p| report.problem(p));
-    warnings
-        .into_iter()
-        .filter(counts)
-        .for_each(|w| report.warning(w));
 }
 
 /// Labels of a service, network or volume.

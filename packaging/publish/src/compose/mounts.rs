@@ -1,11 +1,14 @@
 //! Volumes, binds, tmpfs, secrets and configs: everything that is mounted.
 
+use std::path::{Path, PathBuf};
+
 use berth_format::release::GrantKind;
 use berth_format::service::Mount;
 use berth_format::{Name, Template};
 
 use crate::compose::cursor::At;
 use crate::compose::keys::{self, Scope};
+use crate::compose::normalize::PROPAGATION;
 use crate::compose::{Builder, units};
 use crate::yaml::{Kind, Node};
 
@@ -13,18 +16,23 @@ impl Builder<'_> {
     /// All mounts of a service, in the order of the Compose file.
     pub fn mounts(&mut self, owner: &Name, service: &At) -> Vec<Mount> {
         let mut mounts = Vec::new();
-        let get = |key| service.get(key).map(|a| a.items()).unwrap_or_default();
-        for at in get("volumes") {
-            mounts.extend(self.mount(owner, &at));
-        }
-        for at in get("tmpfs") {
-            mounts.extend(tmpfs_short(&at));
-        }
-        for at in get("configs") {
-            mounts.extend(self.file_use(owner, &at, "configs"));
-        }
-        for at in get("secrets") {
-            mounts.extend(self.file_use(owner, &at, "secrets"));
+        for key in ["volumes", "tmpfs", "configs", "secrets"] {
+            for at in service.get(key).map(|a| a.items()).unwrap_or_default() {
+                let mount = match key {
+                    "volumes" => self.mount(owner, &at),
+                    "tmpfs" => tmpfs_short(&at),
+                    section => self.file_use(owner, &at, section),
+                };
+                let Some(mount) = mount else { continue };
+                let target = target_path(&mount);
+                if mounts.iter().any(|other| target_path(other) == target) {
+                    at.fail(
+                        format!("something is mounted at {target} already"),
+                        "remove one of them, or give it another target",
+                    );
+                }
+                mounts.push(mount);
+            }
         }
         mounts
     }
@@ -64,6 +72,11 @@ impl Builder<'_> {
                 })
             }
             "tmpfs" => {
+                for key in ["source", "read_only"] {
+                    if let Some(at) = at.get(key) {
+                        at.fail("means nothing for memory", "remove it");
+                    }
+                }
                 let options = at.get("tmpfs");
                 let get = |key| options.as_ref().and_then(|o| o.get(key));
                 let size = get("size").and_then(|s| s.bytes());
@@ -117,14 +130,20 @@ impl Builder<'_> {
             read_only,
             // Docker would make a folder where the socket should be.
             create: create.unwrap_or(true) && !is_socket(&clean),
-            propagation: propagation.and_then(|p| p.text()),
+            propagation: propagation.and_then(|p| {
+                let text = p.text()?;
+                if !PROPAGATION.contains(&text.as_str()) {
+                    p.expected(PROPAGATION.join(", "));
+                }
+                Some(text)
+            }),
         })
     }
 
     /// Files of the vendor's folder.
     fn packed(&mut self, at: &At, source: &At, target: String, read_only: bool) -> Option<Mount> {
         let path = source.text()?;
-        let full = self.root.join(path.trim_start_matches("./"));
+        let full = self.find(source, &path)?;
         if !full.exists() {
             source.fail(
                 format!("{path} does not exist"),
@@ -147,12 +166,13 @@ impl Builder<'_> {
             .map(|files| Mount::Files { files, target })
     }
 
-    fn pack(
-        &mut self,
-        at: &At,
-        path: &std::path::Path,
-        mode: Option<u32>,
-    ) -> Option<berth_format::Digest> {
+    fn find(&self, at: &At, path: &str) -> Option<PathBuf> {
+        let path = path.strip_prefix("./").unwrap_or(path);
+        let found = self.root.find(path);
+        found.map_err(|o| at.fail(o.what, o.instead)).ok()
+    }
+
+    fn pack(&mut self, at: &At, path: &Path, mode: Option<u32>) -> Option<berth_format::Digest> {
         match self.packer.pack(path, mode) {
             Ok(digest) => Some(digest),
             Err(error) => {
@@ -163,7 +183,7 @@ impl Builder<'_> {
     }
 
     /// A secret or a config that a service uses.
-    fn file_use(&mut self, owner: &Name, at: &At, section: &str) -> Option<Mount> {
+    fn file_use(&mut self, owner: &Name, at: &At, section: &'static str) -> Option<Mount> {
         keys::check(at, Scope::FileUse);
         let source = at.need("source")?;
         let name = source.text()?;
@@ -193,6 +213,7 @@ impl Builder<'_> {
             );
             return None;
         };
+        self.used_files.insert((section, name.clone()));
         let from = At::new(node, format!("{section}.{name}"), report);
         if let Some(variable) = from.get("environment") {
             let variable_name = variable.text()?;
@@ -224,13 +245,6 @@ impl Builder<'_> {
         }
         let file = from.need("file")?;
         let path = file.text()?;
-        if path.starts_with(['/', '~']) {
-            file.fail(
-                "is a path of the vendor's machine",
-                "put the file beside the Compose file and write a relative path",
-            );
-            return None;
-        }
         if secret {
             file.warn(
                 "this secret is in the release, the same at every customer",
@@ -238,7 +252,7 @@ impl Builder<'_> {
             );
         }
         no_owner(at);
-        let full = self.root.join(path.trim_start_matches("./"));
+        let full = self.find(&file, &path)?;
         self.pack(&file, &full, mode)
             .map(|files| Mount::Files { files, target })
     }
@@ -290,6 +304,17 @@ fn tmpfs_short(at: &At) -> Option<Mount> {
         size,
         mode,
     })
+}
+
+/// Where a mount is in the container.
+pub fn target_path(mount: &Mount) -> &str {
+    match mount {
+        Mount::Volume { target, .. }
+        | Mount::Files { target, .. }
+        | Mount::Value { target, .. }
+        | Mount::Tmpfs { target, .. }
+        | Mount::Host { target, .. } => target,
+    }
 }
 
 fn target(at: &At) -> Option<String> {

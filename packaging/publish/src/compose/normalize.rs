@@ -5,6 +5,11 @@ use crate::compose::ports;
 use crate::problem::{Problem, Report};
 use crate::yaml::{Entry, Kind, Map, Node, Pos, join};
 
+/// How Docker lets mounts below a bind mount be seen.
+pub const PROPAGATION: &[&str] = &[
+    "private", "rprivate", "shared", "rshared", "slave", "rslave",
+];
+
 /// What relative paths are relative to, and where problems go.
 pub struct Context<'a> {
     /// Folder of the Compose project, relative to the vendor's folder; empty for that itself.
@@ -151,9 +156,7 @@ fn volume(item: &mut Node, key: &str, cx: &Context) {
                 )),
                 "nocopy" => set(&mut inner, "nocopy", "true"),
                 "cached" | "delegated" | "consistent" => set(&mut map, "consistency", word),
-                _ if word.trim_start_matches('r').len() > 4 => {
-                    set(&mut inner, "propagation", word);
-                }
+                _ if bind && PROPAGATION.contains(&word) => set(&mut inner, "propagation", word),
                 _ => cx.report.problem(Problem::new(
                     &pos,
                     key,

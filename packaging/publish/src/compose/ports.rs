@@ -76,7 +76,8 @@ pub fn short_form(text: &str) -> Result<Vec<Short>, String> {
         .collect())
 }
 
-fn range(text: &str) -> Option<(u16, u16)> {
+/// One port, or the first and last of several.
+pub fn range(text: &str) -> Option<(u16, u16)> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     let (low, high) = (low.parse().ok()?, high.parse().ok()?);
     (low > 0 && low <= high && high - low < MAX_RANGE).then_some((low, high))

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use berth_format::Name;
 use berth_format::release::{DataPromise, Release};
 use berth_format::service::{Condition, Healthcheck, Service};
+use berth_format::{Name, validate};
 
 use crate::berth_yaml::FILE;
 use crate::compose::cursor::At;
@@ -37,6 +37,14 @@ pub fn check_together(all: &[(&str, At)], services: &BTreeMap<Name, Service>) {
                 );
             }
         }
+        if let Some(circle) = circle(name, services)
+            && let Some(at) = place(name, "depends_on")
+        {
+            at.fail(
+                format!("waits for itself: {}", circle.join(" -> ")),
+                "break the circle",
+            );
+        }
         for (other_name, dependency) in &service.depends_on {
             let Some(other) = services.get(other_name) else {
                 continue;
@@ -53,6 +61,25 @@ pub fn check_together(all: &[(&str, At)], services: &BTreeMap<Name, Service>) {
             }
         }
     }
+}
+
+/// The way from a service back to itself, told of the first of those that are on it.
+fn circle<'a>(first: &'a Name, services: &'a BTreeMap<Name, Service>) -> Option<Vec<&'a str>> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![vec![first]];
+    while let Some(way) = open.pop() {
+        let service = way.last().and_then(|name| services.get(*name));
+        for next in service.into_iter().flat_map(validate::dependencies) {
+            if next == first {
+                let names = way.iter().map(|n| n.as_str());
+                return Some(names.chain([first.as_str()]).collect());
+            }
+            if next > first && seen.insert(next) {
+                open.push([way.as_slice(), &[next]].concat());
+            }
+        }
+    }
+    None
 }
 
 impl Builder<'_> {

@@ -1,16 +1,13 @@
 //! One service of the model to one service of the release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use berth_format::release::GrantKind;
-use berth_format::service::{
-    Attachment, Condition, Dependency, Healthcheck, NetworkMode, Restart, Service,
-};
+use berth_format::service::{Condition, Dependency, Healthcheck, Restart, Service};
 use berth_format::{Name, Template};
 
 use crate::compose::cursor::At;
 use crate::compose::keys::{self, Scope};
-use crate::compose::{Builder, ports, words};
+use crate::compose::{Builder, network, words};
 use crate::yaml::Kind;
 
 /// Without healthcheck and probe, a service must stay up this long, milliseconds.
@@ -25,39 +22,40 @@ impl Builder<'_> {
             at.expected("a map with `image`");
             return None;
         }
-        let Some(image) = at.get("image") else {
-            if at.get("build").is_none() || !self.berth.ignore.is_empty() {
-                at.fail(
-                    "has no `image`",
-                    "build the image before and name it in `image:`",
-                );
-            }
-            return None;
-        };
+        let image = at.get("image");
+        if image.is_none() && (at.get("build").is_none() || !self.berth.ignore.is_empty()) {
+            at.fail(
+                "has no `image`",
+                "build the image before and name it in `image:`",
+            );
+        }
         one_only(at);
         self.platform(at);
-        let image = self.image(name, &image.text()?);
+        let image = image.and_then(|i| i.text());
+        let image = image.map(|source| self.image(name, &source));
         let network = self.network(name, at);
         let services = self.berth.services.get(name.as_str()).map(|(s, _)| *s);
         let settings = services.unwrap_or_default();
-        Some(Service {
-            image,
+        let service = Service {
+            image: image.clone().unwrap_or_default(),
             command: at.get("command").map(|c| command(&c)),
             entrypoint: at.get("entrypoint").map(|e| command(&e)),
             environment: self.environment(at),
-            ports: service_ports(at, &network),
-            expose: expose(at),
+            ports: network::ports(at, &network),
+            expose: network::expose(at),
             mounts: self.mounts(name, at),
             network,
             depends_on: self.depends_on(at),
-            healthcheck: at.get("healthcheck").and_then(|h| healthcheck(&h)),
+            healthcheck: at.get("healthcheck").map(|h| healthcheck(&h)),
             probe: self.berth.probes.get(name.as_str()).map(|(p, _)| p.clone()),
             settle_ms: settings.settle_ms.unwrap_or(SETTLE_MS),
             restart: restart(at),
             egress: settings.egress,
             container: self.container(name, at),
             resources: Self::resources(at),
-        })
+        };
+        // Only now, so that everything else that is wrong is told at once.
+        image.map(|_| service)
     }
 
     fn platform(&self, at: &At) {
@@ -121,71 +119,6 @@ impl Builder<'_> {
         out
     }
 
-    fn network(&mut self, name: &Name, at: &At) -> NetworkMode {
-        let default = || NetworkMode::Networks(BTreeMap::new());
-        if let Some(mode) = at.get("network_mode") {
-            if let Some(networks) = at.get("networks") {
-                networks.fail("stands beside `network_mode`", "keep one of them");
-            }
-            let Some(text) = mode.text() else {
-                return default();
-            };
-            return match text.split_once(':') {
-                None if text == "none" => NetworkMode::None,
-                None if text == "host" => {
-                    self.grant(name, GrantKind::HostNetwork, "", &mode);
-                    NetworkMode::Host
-                }
-                Some(("service", other)) if other.parse::<Name>().is_ok() => other
-                    .parse()
-                    .map_or_else(|_| default(), NetworkMode::Service),
-                _ => {
-                    mode.fail(
-                        format!("{text} is not supported"),
-                        "there are none, host and service:NAME; without it the service is on `default`",
-                    );
-                    default()
-                }
-            };
-        }
-        let mut alias = BTreeSet::new();
-        if let Some(container) = at.get("container_name") {
-            match container
-                .text()
-                .map(|t| t.parse::<Name>().is_ok().then_some(t))
-            {
-                Some(Some(text)) => {
-                    alias.insert(text);
-                }
-                Some(None) => container.expected("a name that a host can have"),
-                None => {}
-            }
-        }
-        alias.remove(name.as_str());
-        let mut out = BTreeMap::new();
-        let listed = at.get("networks").map(|n| n.entries()).unwrap_or_default();
-        for (network, value) in &listed {
-            keys::check(value, Scope::Attachment);
-            let Ok(network) = network.parse::<Name>() else {
-                value.fail(format!("{network:?} is no name of a network"), "");
-                continue;
-            };
-            let mut aliases = alias.clone();
-            for item in value.get("aliases").map(|a| a.items()).unwrap_or_default() {
-                aliases.extend(item.text());
-            }
-            self.used_network(&network, value);
-            out.insert(network, Attachment { aliases });
-        }
-        if listed.is_empty()
-            && let Ok(network) = "default".parse::<Name>()
-        {
-            self.used_network(&network, at);
-            out.insert(network, Attachment { aliases: alias });
-        }
-        NetworkMode::Networks(out)
-    }
-
     fn depends_on(&self, at: &At) -> BTreeMap<Name, Dependency> {
         let mut out = BTreeMap::new();
         for (name, at) in at
@@ -221,20 +154,27 @@ impl Builder<'_> {
                     };
                     out.insert(other, dependency);
                 }
-                _ if !required => {}
-                _ if self.left_out.contains(name) => at.fail(
-                    format!(
-                        "{name} is left out: none of its profiles is in `profiles:` of berth.yaml"
-                    ),
-                    "add the profile, or say `required: false`",
-                ),
-                _ => at.fail(
-                    format!("{name} is no service"),
-                    "correct the name, or remove it",
-                ),
+                _ if self.left_out.contains(name) && !required => {}
+                _ => self.missing(&at, name, "add the profile, or say `required: false`"),
             }
         }
         out
+    }
+}
+
+impl Builder<'_> {
+    /// Reports a service that is named and not there.
+    pub fn missing(&self, at: &At, name: &str, add: &str) {
+        if self.left_out.contains(name) {
+            let what =
+                format!("{name} is left out: none of its profiles is in `profiles:` of berth.yaml");
+            at.fail(what, add);
+        } else {
+            at.fail(
+                format!("{name} is no service"),
+                "correct the name, or remove it",
+            );
+        }
     }
 }
 
@@ -260,29 +200,6 @@ fn one_only(at: &At) {
     }
 }
 
-fn service_ports(at: &At, network: &NetworkMode) -> Vec<berth_format::service::Port> {
-    let Some(at) = at.get("ports") else {
-        return Vec::new();
-    };
-    let mut out: Vec<berth_format::service::Port> = Vec::new();
-    for item in at.items() {
-        let Some(port) = ports::port(&item) else {
-            continue;
-        };
-        if out.iter().any(|other| ports::collide(other, &port)) {
-            item.fail("publishes a port twice", "remove one");
-        }
-        out.push(port);
-    }
-    if !matches!(network, NetworkMode::Networks(_)) && !out.is_empty() {
-        at.fail(
-            "publishes ports and has no network of its own",
-            "remove `ports` or `network_mode`",
-        );
-    }
-    out
-}
-
 /// Text is split as a shell would.
 pub fn command(at: &At) -> Vec<Template> {
     if at.node.as_seq().is_some() {
@@ -303,27 +220,23 @@ pub fn command(at: &At) -> Vec<Template> {
     }
 }
 
-fn expose(at: &At) -> BTreeSet<String> {
-    let items = at.get("expose").map(|e| e.items()).unwrap_or_default();
-    items.iter().filter_map(At::text).collect()
-}
-
-fn healthcheck(at: &At) -> Option<Healthcheck> {
+fn healthcheck(at: &At) -> Healthcheck {
     keys::check(at, Scope::Healthcheck);
     if at.get("disable").and_then(|d| d.bool()) == Some(true) {
-        return Some(Healthcheck::Disabled);
+        return Healthcheck::Disabled;
     }
     let test = match at.get("test") {
         None => None,
         Some(test) if test.node.as_seq().is_some() => {
             let all: Vec<_> = test.items().iter().filter_map(At::template).collect();
             match all.first().map(Template::source) {
-                Some("NONE") => return Some(Healthcheck::Disabled),
+                Some("NONE") => return Healthcheck::Disabled,
                 Some("CMD" | "CMD-SHELL") if all.len() > 1 => {}
-                None => return None,
+                None => {}
                 _ => test.expected("NONE, or CMD or CMD-SHELL and what to run"),
             }
-            Some(all)
+            // An empty list is the image's own test, with the times of here.
+            (!all.is_empty()).then_some(all)
         }
         Some(test) => {
             let shell = Template::literal("CMD-SHELL");
@@ -331,14 +244,14 @@ fn healthcheck(at: &At) -> Option<Healthcheck> {
         }
     };
     let time = |key: &str| at.get(key).and_then(|a| a.duration_ms());
-    Some(Healthcheck::Test {
+    Healthcheck::Test {
         test,
         interval_ms: time("interval"),
         timeout_ms: time("timeout"),
         retries: at.get("retries").and_then(|r| r.parse("a whole number")),
         start_period_ms: time("start_period"),
         start_interval_ms: time("start_interval"),
-    })
+    }
 }
 
 fn restart(at: &At) -> Restart {
@@ -349,15 +262,13 @@ fn restart(at: &At) -> Restart {
             restart.fail("stands beside deploy.restart_policy", "keep one of them");
         }
         let attempts = policy.get("max_attempts");
-        let attempts = attempts
-            .and_then(|a| a.parse("a whole number"))
-            .unwrap_or(0);
-        return match policy.get("condition").map(|c| (c.text(), c)) {
+        let count = attempts.as_ref().and_then(|a| a.parse("a whole number"));
+        let restart = match policy.get("condition").map(|c| (c.text(), c)) {
             None => Restart::Always,
             Some((text, c)) => match text.as_deref() {
                 Some("none") | None => Restart::No,
                 Some("on-failure") => Restart::OnFailure {
-                    max_retries: attempts,
+                    max_retries: count.unwrap_or(0),
                 },
                 Some("any") => Restart::Always,
                 Some(_) => {
@@ -366,6 +277,15 @@ fn restart(at: &At) -> Restart {
                 }
             },
         };
+        if let Some(attempts) = attempts
+            && !matches!(restart, Restart::OnFailure { .. })
+        {
+            attempts.fail(
+                "Docker counts attempts only after failures",
+                "say `condition: on-failure`, or remove it",
+            );
+        }
+        return restart;
     }
     let Some(at) = at.get("restart") else {
         return Restart::No;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use berth_format::Name;
+use berth_format::config::Field;
 use berth_format::release::Migration;
 use berth_format::service::{Network, Service, Volume};
+use berth_format::{Name, Template, validate};
 
-use crate::berth_yaml::ImageSource;
+use crate::berth_yaml::{FILE, ImageSource, UNNAMED};
 use crate::compose::cursor::At;
 use crate::compose::keys::{self, Scope};
 use crate::compose::{Builder, labels};
@@ -86,14 +87,7 @@ impl Builder<'_> {
         {
             driver.fail("is a plugin that the customer does not have", "use `local`");
         }
-        let options = at
-            .get("driver_opts")
-            .map(|o| o.entries())
-            .unwrap_or_default();
-        let driver_opts: BTreeMap<_, _> = options
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value.template()?)))
-            .collect();
+        let driver_opts = self.driver_opts(at);
         let settings = self.berth.volumes.get(name.as_str());
         let snapshot = settings.is_none_or(|(s, _)| s.snapshot);
         Volume {
@@ -103,12 +97,57 @@ impl Builder<'_> {
         }
     }
 
+    /// Options of the `local` driver, which mounts what they say.
+    fn driver_opts(&self, at: &At) -> BTreeMap<String, Template> {
+        let Some(at) = at.get("driver_opts") else {
+            return BTreeMap::new();
+        };
+        let options: BTreeMap<_, _> = at
+            .entries()
+            .into_iter()
+            .filter_map(|(key, value)| {
+                if !matches!(key, "type" | "device" | "o" | "size") {
+                    value.fail(
+                        "is no option of the driver `local`",
+                        "there are type, device, o and size",
+                    );
+                }
+                Some((key.to_owned(), value.template()?))
+            })
+            .collect();
+        let reaches = validate::reaches_host(&options).or_else(|| {
+            let all = options.get("o").map(Template::variables);
+            let all = all.unwrap_or_default();
+            let mut fields = self.berth.config.iter();
+            // A comma begins another word.
+            let comma = |f: &Field| f.default.iter().chain(&f.choices).any(|t| t.contains(','));
+            let smuggles = fields.any(|f| all.contains(f.name.as_str()) && comma(f));
+            smuggles.then_some("o")
+        });
+        if let Some(at) = reaches.and_then(|option| at.get(option)) {
+            at.fail(
+                "lets the volume show a path or a disk of the host, and nobody has granted it",
+                "use a bind mount, which becomes a grant; the types tmpfs, nfs, cifs and ceph are fine",
+            );
+        }
+        for (one, other) in [("type", "device"), ("device", "type"), ("o", "type")] {
+            if options.contains_key(one) && !options.contains_key(other) {
+                at.fail(
+                    format!("Docker refuses `{one}` without `{other}`"),
+                    format!("add `{other}:`"),
+                );
+            }
+        }
+        options
+    }
+
     /// The product is the name of the project.
     pub fn check_name(&self, top: &At) {
         if let Some(name) = top.get("name")
             && name
                 .text()
                 .is_some_and(|n| n != self.berth.product.as_str())
+            && self.berth.product.as_str() != UNNAMED
         {
             name.warn(
                 "is not the product of berth.yaml, which is what holds",
@@ -140,6 +179,12 @@ impl Builder<'_> {
                     unknown(format!("probes.{name}"), pos, "service", name);
                 }
             }
+        }
+        if let Some(probe) = &self.berth.upgrade.drained
+            && !is_service(probe.service.as_str())
+        {
+            let (pos, name) = (Pos::file(FILE), probe.service.as_str());
+            unknown("upgrade.drained".to_owned(), &pos, "service", name);
         }
         for (name, (_, pos)) in &self.berth.volumes {
             if !self.volumes.contains_key(name.as_str()) && self.report.is_ok() {
@@ -213,9 +258,23 @@ impl Builder<'_> {
             }
         }
         for section in ["secrets", "configs"] {
-            for (_, at) in top.get(section).map(|s| s.entries()).unwrap_or_default() {
+            for (name, at) in top.get(section).map(|s| s.entries()).unwrap_or_default() {
                 keys::check(&at, Scope::Source);
                 not_external(&at, "a secret or config");
+                let sources = ["file", "environment", "content"];
+                let said: Vec<_> = sources
+                    .into_iter()
+                    .filter(|k| at.get(k).is_some())
+                    .collect();
+                if let [one, .., other] = said.as_slice() {
+                    at.fail(
+                        format!("has `{one}` and `{other}`, and can be only one file"),
+                        "keep one of them",
+                    );
+                }
+                if !self.used_files.contains(&(section, name.to_owned())) {
+                    at.warn("is used by no service of the release", "it is left out");
+                }
             }
         }
     }
