@@ -49,8 +49,8 @@ impl World {
             world.insert(format!("image {image}"), String::new());
         }
         for (name, line) in volumes::tree(&machine.berthd.state_dir())? {
-            // SQLite's own files change with every look at them.
-            if !name.starts_with("berth.db") {
+            // SQLite's own files change with every look at them, and the folder's time with them.
+            if !name.is_empty() && !name.starts_with("berth.db") {
                 world.insert(format!("state {name}"), line);
             }
         }

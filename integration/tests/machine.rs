@@ -234,7 +234,7 @@ fn a_log_says_which_stream_a_line_came_from_and_that_docker_is_away() {
 
 #[test]
 fn an_update_for_which_there_is_no_room_changes_nothing() {
-    let engine = Engine::own("filled", Some(("ext4", 1200))).unwrap();
+    let engine = Engine::own("filled", Some(("ext4", 3000))).unwrap();
     let machine = Machine::without_trust(engine).unwrap();
     let fingerprint = machine.published.fingerprint();
     machine.berth(["trust", &fingerprint]).good().unwrap();

@@ -12,13 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::name::Product;
+use crate::signature;
 
 mod read;
 mod refusal;
 mod walk;
 mod write;
 
-pub use read::{BundleError, Head, Members, RootFile, read_head};
+pub use crate::root::RootFile;
+pub use read::{BundleError, Head, Members, read_head};
 pub use walk::{Opened, SignedRelease, Sink, believe, check_config, open, verify_whole};
 pub use write::{Content, write};
 
@@ -64,12 +66,12 @@ pub struct Member {
 pub enum MemberKind {
     /// `N.root.json`.
     Root(u32),
-    /// `N.root.json.minisig`, or `N.root.json.minisig.K` for the second and later ones.
-    RootSignature(u32),
+    /// `N.root.json.minisig`, `N.root.json.2.minisig` and so on, by their number.
+    RootSignature(u32, usize),
     /// `release-VERSION.json`.
     Release(Version),
-    /// `release-VERSION.json.minisig`.
-    ReleaseSignature(Version),
+    /// `release-VERSION.json.minisig`, `release-VERSION.json.2.minisig` and so on.
+    ReleaseSignature(Version, usize),
     /// `configs/HEX.json`: an image's config.
     Config(Digest),
     /// `files/HEX`: a file of a release.
@@ -85,12 +87,16 @@ impl MemberKind {
             let hex = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
             Digest::from_hex(hex).ok()
         };
+        if let Some((file, n)) = signature::read_file_name(name) {
+            return match Self::of(file)? {
+                Self::Root(version) => Some(Self::RootSignature(version, n)),
+                Self::Release(version) => Some(Self::ReleaseSignature(version, n)),
+                _ => None,
+            };
+        }
         if let Some(rest) = name.strip_prefix("release-") {
-            if let Some(version) = rest.strip_suffix(".json") {
-                return Some(Self::Release(plain_version(version)?));
-            }
-            let version = rest.strip_suffix(".json.minisig")?;
-            return Some(Self::ReleaseSignature(plain_version(version)?));
+            let version = rest.strip_suffix(".json")?;
+            return Some(Self::Release(plain_version(version)?));
         }
         if let Some(digest) = digest("configs/", ".json") {
             return Some(Self::Config(digest));
@@ -101,16 +107,8 @@ impl MemberKind {
         if let Some(digest) = digest("layers/", ".tar.zst") {
             return Some(Self::Layer(digest));
         }
-        let (number, rest) = name.split_once('.')?;
-        let number = plain_number(number)?;
-        match rest {
-            "root.json" => Some(Self::Root(number)),
-            "root.json.minisig" => Some(Self::RootSignature(number)),
-            _ => {
-                plain_number(rest.strip_prefix("root.json.minisig.")?)?;
-                Some(Self::RootSignature(number))
-            }
-        }
+        let number = plain_number(name.strip_suffix(".root.json")?)?;
+        Some(Self::Root(number))
     }
 }
 
@@ -172,7 +170,8 @@ mod tests {
         for good in [
             "1.root.json".to_owned(),
             "12.root.json.minisig".to_owned(),
-            "1.root.json.minisig.2".to_owned(),
+            "1.root.json.2.minisig".to_owned(),
+            "release-1.2.3.json.16.minisig".to_owned(),
             "release-1.2.3-rc.1.json".to_owned(),
             "release-1.2.3.json.minisig".to_owned(),
             format!("configs/{hex}.json"),
@@ -185,6 +184,9 @@ mod tests {
             String::new(),
             "01.root.json".to_owned(),
             "0.root.json".to_owned(),
+            "1.root.json.minisig.2".to_owned(),
+            "1.root.json.minisig.minisig".to_owned(),
+            "release-1.2.3.json.17.minisig".to_owned(),
             "../1.root.json".to_owned(),
             "release-01.2.3.json".to_owned(),
             "release-1.2.3.json/".to_owned(),

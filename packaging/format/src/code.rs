@@ -111,6 +111,7 @@ codes! {
     ImageMissing "image-missing" Input "an image of the release is not where it should come from" "Pull or build the image, or name its archive in berth.yaml.";
     ImageDamaged "image-damaged" Input "an image is not what its config says it is" "Pull, build or save the image again.";
     ReleaseExists "release-exists" Conflict "a release of this version is there already, and differs" "Raise the version, or say --replace if nobody has it yet.";
+    ReleaseWithdrawn "release-withdrawn" Conflict "the vendor has withdrawn this release" "Install the release that replaces it.";
     KeyUnusable "key-unusable" Usage "a signing key cannot be made or used" "Give the folder that `berth-publish keygen` made, and its password.";
 
     SignatureMissing "signature-missing" Trust "a file that must be signed is not" "Get the bundle from the vendor; do not install this one.";
@@ -120,6 +121,8 @@ codes! {
     TrustMissing "trust-missing" Trust "this appliance trusts nobody yet" "Compare the fingerprint with the vendor's, then run `berth trust FINGERPRINT`.";
     TrustFingerprint "trust-fingerprint" Trust "the root of trust is another than the one that was confirmed" "Ask the vendor for the fingerprint, over another way than this file came.";
     TrustExpired "trust-expired" Trust "signed metadata is past its expiry" "Get a fresh bundle from the vendor, and check this machine's clock.";
+    ChannelRollback "channel-rollback" Trust "the channel is older than one that this appliance has seen" "Wait: a mirror may lag behind; if it stays so, tell the vendor which server this is.";
+    ChannelEquivocation "channel-equivocation" Trust "the channel says two things under one serial" "Install nothing from it; tell the vendor: a key was stolen, or two people published at once.";
 
     WrongProduct "wrong-product" Input "the bundle is for another product" "Choose a bundle of the installed product.";
     WrongArchitecture "wrong-architecture" Input "the release was not made for this machine's architecture" "Ask the vendor for a bundle for this architecture.";

@@ -37,6 +37,13 @@ impl Digest {
         hex::encode(&self.0[..6])
     }
 
+    /// The first eight bytes, as a number with the highest byte first.
+    pub fn first_u64(&self) -> u64 {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0[..8]);
+        u64::from_be_bytes(first)
+    }
+
     /// Reads the 64 hexadecimal digits alone.
     pub fn from_hex(text: &str) -> Result<Self, ParseDigestError> {
         let bad = || ParseDigestError(text.chars().take(80).collect());

@@ -2,26 +2,30 @@
 //!
 //! The publisher writes these types, the daemon reads them, and both refuse in the same words.
 //! Data flows one way: bytes -> verified ([`signature`], [`root`]) -> parsed ([`release`],
-//! [`bundle`]) -> used. Nothing here knows Docker, the network or where files are kept.
+//! [`channel`], [`bundle`]) -> used. Nothing here knows Docker, the network or where files are kept.
 
 pub mod bundle;
+pub mod channel;
 pub mod code;
 pub mod config;
 pub mod digest;
 pub mod image;
+pub mod key;
 pub mod layer;
 pub mod name;
 pub mod refusal;
 pub mod release;
+pub mod rollout;
 pub mod root;
 pub mod service;
 pub mod signature;
+mod strict;
 pub mod template;
 pub mod validate;
 
 pub use code::Code;
 pub use digest::Digest;
-pub use name::{Name, Product};
+pub use name::{ChannelName, Name, Product};
 pub use refusal::{Effect, Refusal};
 pub use release::Release;
 pub use template::Template;

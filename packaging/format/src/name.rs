@@ -75,6 +75,13 @@ name! {
 }
 
 name! {
+    /// A channel: a folder beside `layers`, `configs` and `files` on a web server, and so not one
+    /// of these.
+    ChannelName, 32, "1 to 32 of a-z, 0-9 and -, a letter first, no - last, not layers, configs or files",
+    |t| t.parse::<Product>().is_ok() && !matches!(t, "layers" | "configs" | "files")
+}
+
+name! {
     /// A service, network, volume or migration, as Compose allows them.
     Name, 63, "1 to 63 of a-z, A-Z, 0-9, _, . and -, a letter or digit first",
     |t| t.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -96,10 +103,15 @@ mod tests {
     fn a_name_cannot_leave_its_place() {
         for bad in ["", ".", "..", "../x", "a/b", "-a", "a b", "a\n", "Ä", "A"] {
             assert!(bad.parse::<Product>().is_err(), "{bad:?}");
+            assert!(bad.parse::<ChannelName>().is_err(), "{bad:?}");
         }
         for bad in ["", ".", "..", "../x", "a/b", "-a", "a b", "a\n", "Ä"] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
+        for taken in ["layers", "configs", "files"] {
+            assert!(taken.parse::<ChannelName>().is_err(), "{taken:?}");
+        }
+        assert!("stable".parse::<ChannelName>().is_ok());
         assert!("lantern-2".parse::<Product>().is_ok());
         assert!("code_search.v2".parse::<Name>().is_ok());
     }

@@ -7,10 +7,37 @@ use std::fmt;
 
 use minisign_verify::{PublicKey, Signature};
 
-use crate::name::Product;
+use crate::name::{ChannelName, Product};
 
 /// The most bytes of a signature file.
 pub const MAX_BYTES: usize = 1024;
+
+/// The most signature files of one signed file, and so the highest threshold.
+pub const MAX_FILES: usize = 16;
+
+/// How the names of all signed files end.
+const SIGNED: &str = ".json";
+
+/// The name of the `n`th signature of `file`: `x.json.minisig`, `x.json.2.minisig` and so on.
+pub fn file_name(file: &str, n: usize) -> String {
+    if n <= 1 {
+        format!("{file}.minisig")
+    } else {
+        format!("{file}.{n}.minisig")
+    }
+}
+
+/// Reads what [`file_name`] writes: the signed file, whose name ends in `.json`, and the number.
+pub fn read_file_name(name: &str) -> Option<(&str, usize)> {
+    let rest = name.strip_suffix(".minisig")?;
+    if rest.ends_with(SIGNED) {
+        return Some((rest, 1));
+    }
+    let (file, number) = rest.rsplit_once('.')?;
+    let n = number.parse().ok()?;
+    let is_plain = (2..=MAX_FILES).contains(&n) && n.to_string() == number;
+    (is_plain && file.ends_with(SIGNED)).then_some((file, n))
+}
 
 /// What a signature says that it is for: the whole of its trusted comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +49,28 @@ pub enum Subject<'a> {
         product: &'a Product,
         version: &'a semver::Version,
     },
+    /// What a channel offers.
+    Channel {
+        product: &'a Product,
+        channel: &'a ChannelName,
+        serial: u64,
+    },
     /// The list of a bundle.
     Bundle { product: &'a Product },
+}
+
+impl Subject<'_> {
+    /// The serial that a comment names, if it is one of this channel.
+    pub fn serial(comment: &str, product: &Product, channel: &ChannelName) -> Option<u64> {
+        let (_, number) = comment.rsplit_once('=')?;
+        let serial = number.parse().ok()?;
+        let subject = Subject::Channel {
+            product,
+            channel,
+            serial,
+        };
+        (subject.to_string() == comment).then_some(serial)
+    }
 }
 
 impl fmt::Display for Subject<'_> {
@@ -35,6 +82,14 @@ impl fmt::Display for Subject<'_> {
             Self::Release { product, version } => {
                 write!(f, "berth type=release product={product} version={version}")
             }
+            Self::Channel {
+                product,
+                channel,
+                serial,
+            } => write!(
+                f,
+                "berth type=channel product={product} channel={channel} serial={serial}"
+            ),
             Self::Bundle { product } => write!(f, "berth type=bundle product={product}"),
         }
     }
@@ -52,12 +107,12 @@ pub enum SignatureError {
     /// No trusted key made it, or the bytes were changed.
     #[error("not made by a trusted key over these bytes")]
     Invalid,
+    /// Good, but by too few keys.
+    #[error("signed by {found} of at least {threshold} keys")]
+    TooFew { found: usize, threshold: usize },
     /// Good, but for something else.
     #[error("signed as {found:?}, expected {expected:?}")]
     Subject { expected: String, found: String },
-    /// A trusted key is not a minisign public key.
-    #[error("not a minisign public key: {0:?}")]
-    Key(String),
 }
 
 /// Believes `bytes` if one of `keys` (minisign's base64) signed exactly them as `subject`.
@@ -69,20 +124,39 @@ pub fn verify(
     signature: &[u8],
     subject: &Subject<'_>,
 ) -> Result<usize, SignatureError> {
+    let (index, comment) = open(keys, bytes, signature)?;
+    must_say(&comment, subject.to_string())?;
+    Ok(index)
+}
+
+/// The key of `keys` that signed exactly `bytes`, by its index, and what the signature says that
+/// it is for, which is the caller's to judge.
+pub fn open(
+    keys: &[String],
+    bytes: &[u8],
+    signature: &[u8],
+) -> Result<(usize, String), SignatureError> {
     let signature = parse(signature)?;
     for (index, key) in keys.iter().enumerate() {
-        let key = PublicKey::from_base64(key).map_err(|_| SignatureError::Key(key.clone()))?;
+        // One text that is no key does not hide the keys after it.
+        let Ok(key) = PublicKey::from_base64(key) else {
+            continue;
+        };
         if key.verify(bytes, &signature, false).is_ok() {
             // Only now is the comment itself known to be signed.
-            let (expected, found) = (subject.to_string(), signature.trusted_comment());
-            if found == expected {
-                return Ok(index);
-            }
-            let found = found.chars().take(200).collect();
-            return Err(SignatureError::Subject { expected, found });
+            return Ok((index, signature.trusted_comment().to_owned()));
         }
     }
     Err(SignatureError::Invalid)
+}
+
+/// Refuses a comment that is not exactly this.
+pub(crate) fn must_say(comment: &str, expected: String) -> Result<(), SignatureError> {
+    if comment == expected {
+        return Ok(());
+    }
+    let found = comment.chars().take(200).collect();
+    Err(SignatureError::Subject { expected, found })
 }
 
 fn parse(bytes: &[u8]) -> Result<Signature, SignatureError> {
@@ -182,6 +256,46 @@ mod tests {
             check(&keys, b"bytes", &forged),
             Err(SignatureError::Invalid)
         );
+    }
+
+    #[test]
+    fn a_name_of_a_signature_is_read_in_one_way_only() {
+        for n in 1..=MAX_FILES {
+            assert_eq!(
+                read_file_name(&file_name("1.root.json", n)),
+                Some(("1.root.json", n))
+            );
+        }
+        for bad in [
+            "",
+            "1.root.json",
+            "1.root.json.1.minisig",
+            "1.root.json.02.minisig",
+            "1.root.json.17.minisig",
+            "1.root.json.+2.minisig",
+            "1.root.2.minisig",
+            "1.root.json.minisig.2",
+        ] {
+            assert_eq!(read_file_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_serial_is_read_from_a_comment_of_this_channel_only() {
+        let (product, channel) = ("lantern".parse().unwrap(), "stable".parse().unwrap());
+        let comment = "berth type=channel product=lantern channel=stable serial=7";
+        assert_eq!(Subject::serial(comment, &product, &channel), Some(7));
+        for bad in [
+            "",
+            "berth type=channel product=lantern channel=stable serial=",
+            "berth type=channel product=lantern channel=stable serial=07",
+            "berth type=channel product=lantern channel=stable serial=7 ",
+            "berth type=channel product=lantern channel=beta serial=7",
+            "berth type=channel product=other channel=stable serial=7",
+            "berth type=root product=lantern version=7",
+        ] {
+            assert_eq!(Subject::serial(bad, &product, &channel), None, "{bad}");
+        }
     }
 
     #[test]

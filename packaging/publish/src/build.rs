@@ -15,12 +15,14 @@ use semver::Version;
 
 use crate::compose::{self, Refused, Resolved};
 use crate::images::{ImageError, Place, plain};
-use crate::keys::{KeyError, ReleaseKey};
+use crate::keys::KeyError;
 use crate::layers;
 use crate::megabytes;
 use crate::out::{Out, OutError};
 use crate::problem::Problem;
 use crate::progress::Progress;
+use crate::signed;
+use crate::signer::Signer;
 
 mod pick;
 
@@ -86,7 +88,7 @@ pub struct Built {
 pub fn build(
     dir: &Path,
     out: &Path,
-    key: &ReleaseKey,
+    key: &Signer,
     options: &Options<'_>,
 ) -> Result<Built, BuildError> {
     let mut resolved = compose::resolve(dir).map_err(BuildError::Problems)?;
@@ -123,12 +125,7 @@ pub fn build(
 }
 
 // Checks, signs and writes the release itself: the last step, so that what it names is there.
-fn seal(
-    out: &Out,
-    release: &Release,
-    key: &ReleaseKey,
-    replace: bool,
-) -> Result<PathBuf, BuildError> {
+fn seal(out: &Out, release: &Release, key: &Signer, replace: bool) -> Result<PathBuf, BuildError> {
     let problems = validate::check(release);
     if !problems.is_empty() {
         return Err(BuildError::Invalid(problems.join("; ")));
@@ -150,12 +147,11 @@ fn seal(
         product: &release.product,
         version: &release.version,
     };
-    let signature = key.sign(&bytes, &subject)?;
+    let signatures = key.sign(&bytes, &subject)?;
     // What leaves this machine is what an appliance would take.
-    believe(&key.root, &release.version, &bytes, &signature)
+    believe(&key.root, &release.version, &bytes, &signatures)
         .map_err(|error| BuildError::Invalid(error.to_string()))?;
-    out.put(&name, &bytes)?;
-    out.put(&format!("{name}.minisig"), &signature)?;
+    signed::put(out, &name, &bytes, &signatures)?;
     Ok(path)
 }
 

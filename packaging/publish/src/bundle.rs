@@ -12,12 +12,15 @@ use berth_format::bundle::{
 use berth_format::image::config_file_name;
 use berth_format::layer::Layer;
 use berth_format::release::{FileEntry, Release, blob_file_name};
-use berth_format::signature::Subject;
+use berth_format::root;
+use berth_format::signature::{self, Subject};
 use semver::Version;
 
-use crate::keys::{KeyError, ReleaseKey, signature_name};
+use crate::keys::KeyError;
 use crate::out::{self, OutError};
 use crate::progress::Progress;
+use crate::signed;
+use crate::signer::Signer;
 
 /// Why a bundle cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +66,7 @@ pub struct Made {
 pub fn make(
     dir: &Path,
     versions: &[Version],
-    key: &ReleaseKey,
+    key: &Signer,
     to: &Path,
     progress: Progress,
 ) -> Result<Made, MakeError> {
@@ -79,10 +82,8 @@ pub fn make(
     }
     let mut list = List::default();
     for root in &key.roots {
-        list.bytes(format!("{}.root.json", root.version), root.bytes.clone());
-        for (n, signature) in root.signatures.iter().enumerate() {
-            list.bytes(signature_name(root.version, n + 1), signature.clone());
-        }
+        let name = root::file_name(root.version);
+        list.signed(&name, root.bytes.clone(), root.signatures.clone());
     }
     let mut releases = Vec::new();
     for version in &versions {
@@ -100,7 +101,8 @@ pub fn make(
     let subject = Subject::Bundle {
         product: &index.product,
     };
-    let signature = key.sign(&signed, &subject)?;
+    // The list has one signature; see `Head::verify`.
+    let signature = key.sign(&signed, &subject)?.swap_remove(0);
     let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
     let file = out::scratch(parent.unwrap_or(Path::new(".")), ".berth-")?;
     let total = index.members.iter().map(|m| m.size).sum();
@@ -124,7 +126,7 @@ pub fn make(
 
 // What leaves this machine is what an appliance would take. The layers were unpacked when they
 // were packed, so that their stored bytes suffice.
-fn check(path: &Path, key: &ReleaseKey, progress: Progress) -> Result<(), MakeError> {
+fn check(path: &Path, key: &Signer, progress: Progress) -> Result<(), MakeError> {
     struct Stored(crate::progress::Task);
     impl Sink for Stored {
         fn wants(&mut self, _: &Digest, _: &Layer) -> io::Result<bool> {
@@ -151,6 +153,13 @@ struct List {
 }
 
 impl List {
+    fn signed(&mut self, name: &str, bytes: Vec<u8>, signatures: Vec<Vec<u8>>) {
+        self.bytes(name.to_owned(), bytes);
+        for (n, signature) in (1..).zip(signatures) {
+            self.bytes(signature::file_name(name, n), signature);
+        }
+    }
+
     fn bytes(&mut self, name: String, bytes: Vec<u8>) {
         self.members.push(Member {
             name,
@@ -164,25 +173,21 @@ impl List {
         &mut self,
         dir: &Path,
         version: &Version,
-        key: &ReleaseKey,
+        key: &Signer,
     ) -> Result<Release, MakeError> {
         let name = format!("release-{version}.json");
-        let signature_name = format!("{name}.minisig");
-        let read = |name: &str| {
-            let path = dir.join(name);
-            fs::read(&path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => MakeError::NoRelease {
-                    version: version.clone(),
-                    dir: dir.to_owned(),
-                },
-                _ => at(&path)(error),
-            })
-        };
-        let bytes = read(&name)?;
-        let signature = read(&signature_name)?;
-        let release = believe(&key.root, version, &bytes, &signature)?;
-        self.bytes(name, bytes);
-        self.bytes(signature_name, signature);
+        let path = dir.join(&name);
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => MakeError::NoRelease {
+                version: version.clone(),
+                dir: dir.to_owned(),
+            },
+            _ => at(&path)(error),
+        })?;
+        let signatures =
+            signed::read_signatures(dir, &name).map_err(|(path, error)| at(&path)(error))?;
+        let release = believe(&key.root, version, &bytes, &signatures)?;
+        self.signed(&name, bytes, signatures);
         Ok(release)
     }
 

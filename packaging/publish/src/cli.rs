@@ -1,24 +1,30 @@
 //! The command line: one file a subcommand.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use berth_format::root::Role;
 use berth_format::{Code, Refusal};
 use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::build::BuildError;
 use crate::bundle::MakeError;
+use crate::channel::{ChangeError, PublishError};
 use crate::compose::Refused;
 use crate::images::ImageError;
-use crate::keys::{KeyError, Password, ReleaseKey};
+use crate::keys::{KeyError, Password};
 use crate::out::OutError;
+use crate::signer::Signer;
 
 mod build;
 mod bundle;
+mod channel;
 mod check;
 mod init;
 mod inspect;
 mod keygen;
+mod root;
 mod verify;
 
 /// Turns a Compose file into a signed release that Berth installs and updates.
@@ -36,29 +42,58 @@ enum Command {
     Keygen(keygen::Keygen),
     Build(build::Build),
     Bundle(bundle::Bundle),
+    Channel(channel::Channel),
+    Root(root::Root),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
 
-/// Where the release key is.
+/// Where the keys are that sign.
 #[derive(Debug, Args)]
 struct KeyArgs {
-    /// The release key, or the folder that `keygen` made; the roots of trust lie beside it
-    #[arg(long, value_name = "PATH", env = "BERTH_KEY")]
-    key: PathBuf,
+    /// The key, or the folder that `keygen` made; repeat it where several must sign
+    #[arg(long = "key", value_name = "PATH", env = "BERTH_KEY", required = true)]
+    keys: Vec<PathBuf>,
+    /// The folder of the roots of trust [default: beside the first key]
+    #[arg(long, value_name = "DIR")]
+    roots: Option<PathBuf>,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+/// Where the password of a key comes from.
+#[derive(Debug, Args)]
+struct PasswordArgs {
     /// Read the key's password from this file (`/dev/fd/3` for an open descriptor); else
     /// `BERTH_KEY_PASSWORD`, else the terminal is asked
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
+impl PasswordArgs {
+    fn find(&self) -> Result<Password, KeyError> {
+        Password::find(self.password_file.as_deref())
+    }
+}
+
 impl KeyArgs {
-    fn load(&self, out: Option<&std::path::Path>) -> Result<ReleaseKey, KeyError> {
+    fn load(&self, role: Role, out: Option<&Path>) -> Result<Signer, KeyError> {
         if let Some(out) = out {
-            crate::keys::outside(&self.key, out)?;
+            self.outside(out)?;
         }
-        let password = Password::find(self.password_file.as_deref())?;
-        ReleaseKey::load(&self.key, &password)
+        Signer::load(
+            &self.keys,
+            role,
+            self.roots.as_deref(),
+            &self.password.find()?,
+        )
+    }
+
+    // No secret key in the folder that is published.
+    fn outside(&self, out: &Path) -> Result<(), KeyError> {
+        self.keys
+            .iter()
+            .try_for_each(|key| crate::keys::outside(key, out))
     }
 }
 
@@ -80,6 +115,8 @@ pub fn main() -> ExitCode {
         Command::Keygen(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Bundle(command) => command.run(),
+        Command::Channel(command) => command.run(),
+        Command::Root(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Verify(command) => command.run(),
     };
@@ -187,11 +224,69 @@ impl From<MakeError> for Failure {
     }
 }
 
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        let found = error.to_string();
+        match error {
+            PublishError::Change(error) => error.into(),
+            PublishError::Key(error) => error.into(),
+            PublishError::Out(error) => error.into(),
+            PublishError::Release(error) => error.refusal().into(),
+            PublishError::Refused(refusal) => Self::Refused(refusal),
+            PublishError::NoRelease { .. } | PublishError::NoChannel { .. } => {
+                Refusal::new(Code::NotFound, Code::NotFound.means())
+                    .found(found)
+                    .next("Run `berth-publish build` or `berth-publish channel publish` first.")
+                    .into()
+            }
+            PublishError::Blob { .. } => Refusal::new(Code::BundleDamaged, found)
+                .next("Restore the file from a copy of the folder, or build the release again.")
+                .into(),
+            PublishError::Stranger(_) => refuse(Code::SignatureInvalid, found),
+            PublishError::Serial { .. } => Refusal::new(Code::Usage, found)
+                .next("Serials only grow: leave --serial out, or give a higher one.")
+                .into(),
+            PublishError::Io { .. } => io(found),
+        }
+    }
+}
+
+impl From<ChangeError> for Failure {
+    fn from(error: ChangeError) -> Self {
+        let found = error.to_string();
+        match error {
+            ChangeError::Unlisted { .. } => Refusal::new(Code::NotFound, found)
+                .next("Publish it first.")
+                .into(),
+            ChangeError::Differs { .. } => Refusal::new(Code::ReleaseExists, found)
+                .next("A release that was offered never changes: raise the version.")
+                .into(),
+            ChangeError::Withdrawn { .. } => Refusal::new(Code::ReleaseWithdrawn, found)
+                .next("Raise the version.")
+                .into(),
+            ChangeError::Unsound(_) => Refusal::new(Code::Usage, "That is no sound channel.")
+                .found(found)
+                .next("See `berth-publish channel --help`.")
+                .into(),
+        }
+    }
+}
+
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Root { source, .. } => source.refusal().into(),
             KeyError::Io { .. } => io(error.to_string()),
+            KeyError::Unfinished { path, missing } => Refusal::new(
+                Code::SignatureMissing,
+                "Too few have signed the newest root of trust.",
+            )
+            .because("signatures of old and new root keys", missing)
+            .next(format!(
+                "Run `berth-publish root sign {}`, or move it away.",
+                path.display()
+            ))
+            .into(),
             other => refuse(Code::KeyUnusable, other.to_string()),
         }
     }
@@ -206,6 +301,18 @@ impl From<OutError> for Failure {
                 .into(),
         }
     }
+}
+
+// The time that is signed: whole seconds.
+fn now(given: Option<Timestamp>) -> Timestamp {
+    let now = given.unwrap_or_else(Timestamp::now);
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+// When something expires that is good for so many years.
+fn in_years(now: Timestamp, years: i64) -> Timestamp {
+    now.checked_add(SignedDuration::from_hours(years * 365 * 24))
+        .unwrap_or(Timestamp::MAX)
 }
 
 // Reading or writing failed here, on the vendor's own machine.

@@ -5,24 +5,27 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use berth_format::bundle::RootFile;
-use berth_format::root::{Keys, Role, Root, RootError};
+use berth_format::Digest;
+use berth_format::root::{Role, RootError};
 use berth_format::signature::{self, SignatureError, Subject};
-use berth_format::{Digest, Product};
 use blake2::{Blake2b512, Digest as _};
-use jiff::Timestamp;
-use minisign::{KeyPair, PublicKey, SecretKeyBox};
+use minisign::{KeyPair, SecretKeyBox};
 
-/// The file of the release key in a folder of keys.
-pub const RELEASE_KEY: &str = "release.key";
+/// The name of a role's key in a folder of keys.
+pub fn key_file(role: Role) -> String {
+    format!("{role}.key")
+}
 
 /// The environment variable that the password of a key is read from.
 pub const PASSWORD_ENV: &str = "BERTH_KEY_PASSWORD";
+
+/// The bytes of a minisign secret key file's second line.
+const SECRET_BYTES: usize = 158;
 
 /// Why keys cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +46,26 @@ pub enum KeyError {
     Root { path: PathBuf, source: RootError },
     #[error("no 1.root.json in {}", .0.display())]
     NoRoot(PathBuf),
-    #[error("{} is not a release key of {}", key.display(), root.display())]
-    NotOfRoot { key: PathBuf, root: PathBuf },
+    #[error("{} is not signed by enough keys: {missing}", path.display())]
+    Unfinished { path: PathBuf, missing: String },
+    #[error("{} is signed already, and would change", .0.display())]
+    Signed(PathBuf),
+    #[error("{} is not a {role} key of {}", key.display(), root.display())]
+    NotOfRoot {
+        key: PathBuf,
+        role: Role,
+        root: PathBuf,
+    },
+    #[error("{threshold} {role} keys must sign, {found} were given")]
+    TooFew {
+        role: Role,
+        threshold: usize,
+        found: usize,
+    },
+    #[error("{0:?} is neither a file with a minisign public key nor such a key")]
+    Public(String),
+    #[error("{0}")]
+    Edit(String),
     #[error("a signature was made that does not verify: {0}")]
     Signature(#[from] SignatureError),
     #[error("{} is inside of {}, which is published", key.display(), out.display())]
@@ -74,7 +95,7 @@ impl Password {
         Ok(std::env::var(PASSWORD_ENV).map_or(Self::Ask, Self::Given))
     }
 
-    fn get(&self, key: &Path, again: bool) -> Result<Option<String>, KeyError> {
+    pub(crate) fn get(&self, key: &Path, again: bool) -> Result<Option<String>, KeyError> {
         match self {
             Self::None => Ok(None),
             Self::Given(text) => Ok(Some(text.clone())),
@@ -91,81 +112,46 @@ impl Password {
     }
 }
 
-/// What was made.
-#[derive(Debug)]
-pub struct Generated {
-    pub root: PathBuf,
-    pub fingerprint: Digest,
-    pub files: Vec<PathBuf>,
+/// Makes a key: `path` for the secret one, `.pub` beside it for the public one.
+pub fn make(path: &Path, comment: &str, password: &Password) -> Result<Secret, KeyError> {
+    let public = path.with_extension("pub");
+    if let Some(path) = [path, &public].into_iter().find(|path| path.exists()) {
+        return Err(KeyError::Exists(path.to_owned()));
+    }
+    let password = password.get(path, true)?;
+    make_with(path, comment, password)
 }
 
-/// Makes a root key, a release key and the first root of trust, into `dir`.
-pub fn generate(
-    dir: &Path,
-    product: &Product,
-    expires: Timestamp,
-    password: &Password,
-) -> Result<Generated, KeyError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(at(dir))?;
-    let root_path = dir.join("1.root.json");
-    let mut files = vec![root_path.clone(), dir.join("1.root.json.minisig")];
-    files.push(dir.join("fingerprint"));
-    for name in ["root", "release"] {
-        files.push(dir.join(format!("{name}.key")));
-        files.push(dir.join(format!("{name}.pub")));
-    }
-    if let Some(path) = files.iter().find(|path| path.exists()) {
-        return Err(KeyError::Exists(path.clone()));
-    }
-    let password = password.get(&dir.join("root.key"), true)?;
-    let pair = |name: &str| -> Result<Secret, KeyError> {
-        let pair = match &password {
-            Some(password) => KeyPair::generate_encrypted_keypair(Some(password.clone()))?,
-            None => KeyPair::generate_unencrypted_keypair()?,
-        };
-        let path = dir.join(format!("{name}.key"));
-        let comment = format!("{product} {name} key");
-        let secret = pair.sk.to_box(Some(&comment))?.into_string();
-        create(&path, secret.as_bytes(), 0o600)?;
-        let public = dir.join(format!("{name}.pub"));
-        create(&public, pair.pk.to_box()?.into_string().as_bytes(), 0o644)?;
-        Secret::read(&path, &secret, password.clone())
+/// The same, with a password that was asked for already.
+pub(crate) fn make_with(
+    path: &Path,
+    comment: &str,
+    password: Option<String>,
+) -> Result<Secret, KeyError> {
+    let pair = match &password {
+        Some(password) => KeyPair::generate_encrypted_keypair(Some(password.clone()))?,
+        None => KeyPair::generate_unencrypted_keypair()?,
     };
-    let (root_key, release_key) = (pair("root")?, pair("release")?);
-    let keys = |key: &Secret| Keys {
-        threshold: 1,
-        keys: vec![key.public.clone()],
+    let secret = pair.sk.to_box(Some(comment))?.into_string();
+    create(path, secret.as_bytes(), 0o600)?;
+    let public = pair.pk.to_box()?.into_string();
+    create(&path.with_extension("pub"), public.as_bytes(), 0o644)?;
+    Secret::read(path, &secret, password)
+}
+
+/// A public key: of a minisign `.pub` file, or as its base64.
+pub fn public(text: &str) -> Result<String, KeyError> {
+    let bad = || KeyError::Public(text.to_owned());
+    let found = match fs::read_to_string(text) {
+        Ok(file) => {
+            let mut lines = file.lines().filter(|line| !line.trim().is_empty());
+            let key = lines.find(|line| !line.starts_with("untrusted comment:"));
+            key.ok_or_else(bad)?.trim().to_owned()
+        }
+        Err(_) => text.to_owned(),
     };
-    let root = Root {
-        format: berth_format::root::FORMAT,
-        product: product.clone(),
-        version: 1,
-        expires,
-        roles: [
-            (Role::Root, keys(&root_key)),
-            (Role::Release, keys(&release_key)),
-        ]
-        .into(),
-    };
-    let mut bytes = berth_format::canonical(&root);
-    bytes.push(b'\n');
-    let subject = Subject::Root {
-        product,
-        version: 1,
-    };
-    create(&root_path, &bytes, 0o644)?;
-    create(&files[1], &root_key.sign(&bytes, &subject)?, 0o644)?;
-    let fingerprint = Digest::of(&bytes);
-    create(&files[2], format!("{fingerprint}\n").as_bytes(), 0o644)?;
-    Ok(Generated {
-        root: root_path,
-        fingerprint,
-        files,
-    })
+    berth_format::key::PublicKey::from_minisign(&found).map_err(|_| bad())?;
+    Ok(found)
 }
 
 /// A digest in groups of four, for reading aloud.
@@ -173,53 +159,6 @@ pub fn spoken(digest: &Digest) -> String {
     let hex = digest.hex();
     let groups: Vec<_> = (0..hex.len()).step_by(4).map(|n| &hex[n..n + 4]).collect();
     groups.join(" ")
-}
-
-/// The release key, and the roots of trust that it stands beside.
-#[derive(Debug)]
-pub struct ReleaseKey {
-    secret: Secret,
-    /// The newest root.
-    pub root: Root,
-    /// Every root with its signatures, oldest first.
-    pub roots: Vec<RootFile>,
-}
-
-impl ReleaseKey {
-    /// Reads `path`: the key, or the folder that it is in under [`RELEASE_KEY`]. The roots of
-    /// trust lie in the same folder.
-    pub fn load(path: &Path, password: &Password) -> Result<Self, KeyError> {
-        let (file, dir) = if path.is_dir() {
-            (path.join(RELEASE_KEY), path.to_owned())
-        } else {
-            let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
-            (path.to_owned(), dir.unwrap_or(Path::new(".")).to_owned())
-        };
-        let (root, roots) = read_roots(&dir)?;
-        let text = fs::read_to_string(&file).map_err(at(&file))?;
-        let secret = match Secret::read(&file, &text, None) {
-            Err(KeyError::Unreadable { .. }) => {
-                Secret::read(&file, &text, password.get(&file, false)?)?
-            }
-            other => other?,
-        };
-        if !root.keys(Role::Release).contains(&secret.public) {
-            return Err(KeyError::NotOfRoot {
-                key: file,
-                root: dir.join(format!("{}.root.json", root.version)),
-            });
-        }
-        Ok(Self {
-            secret,
-            root,
-            roots,
-        })
-    }
-
-    /// minisign's signature file over `bytes`, the same for the same bytes.
-    pub fn sign(&self, bytes: &[u8], subject: &Subject<'_>) -> Result<Vec<u8>, KeyError> {
-        self.secret.sign(bytes, subject)
-    }
 }
 
 /// Refuses a folder that is published if a secret key is in it.
@@ -236,52 +175,47 @@ pub fn outside(key: &Path, out: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// The newest root of trust in a folder, and all of them; each is followed from the one before.
-pub fn read_roots(dir: &Path) -> Result<(Root, Vec<RootFile>), KeyError> {
-    let mut newest: Option<Root> = None;
-    let mut roots = Vec::new();
-    for version in 1.. {
-        let path = dir.join(format!("{version}.root.json"));
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            other => other.map_err(at(&path))?,
+/// Refuses a folder that is published if any secret key lies where a reader would find it. Only
+/// small files are looked at, and not those that are named by digests.
+pub fn no_secrets(dir: &Path) -> Result<(), KeyError> {
+    let mut folders = vec![(dir.to_owned(), true)];
+    while let Some((folder, is_top)) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(at(&folder))?,
         };
-        let mut signatures = Vec::new();
-        for n in 1.. {
-            let name = signature_name(version, n);
-            match fs::read(dir.join(&name)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                other => signatures.push(other.map_err(at(&dir.join(name)))?),
+        for entry in entries {
+            let entry = entry.map_err(at(&folder))?;
+            let (path, meta) = (entry.path(), entry.metadata().map_err(at(&folder))?);
+            let name = entry.file_name();
+            let is_blobs = ["layers", "configs", "files"]
+                .iter()
+                .any(|blobs| name == *blobs);
+            if meta.is_dir() && is_top && !is_blobs {
+                folders.push((path, false));
+            } else if meta.is_file() && meta.len() <= 4096 && is_secret(&path) {
+                return Err(KeyError::Published {
+                    key: path,
+                    out: dir.to_owned(),
+                });
             }
         }
-        let file = RootFile {
-            version,
-            bytes,
-            signatures,
-        };
-        let root = match &newest {
-            None => Root::first(&file.bytes, &file.signatures),
-            Some(old) => old.next(&file.bytes, &file.signatures),
-        };
-        newest = Some(root.map_err(|source| KeyError::Root { path, source })?);
-        roots.push(file);
     }
-    newest
-        .map(|root| (root, roots))
-        .ok_or_else(|| KeyError::NoRoot(dir.to_owned()))
+    Ok(())
 }
 
-/// The name of the `n`th signature of a root.
-pub fn signature_name(version: u32, n: usize) -> String {
-    if n == 1 {
-        format!("{version}.root.json.minisig")
-    } else {
-        format!("{version}.root.json.minisig.{n}")
-    }
+fn is_secret(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| {
+        // Algorithms, salt, limits, id, key and checksum: more than any signature has.
+        let line = text.lines().nth(1).unwrap_or_default();
+        STANDARD
+            .decode(line.trim())
+            .is_ok_and(|bytes| bytes.len() == SECRET_BYTES)
+    })
 }
 
-// A decrypted key.
-struct Secret {
+/// A decrypted key.
+pub struct Secret {
     id: [u8; 8],
     key: ed25519_compact::SecretKey,
     // minisign's base64.
@@ -295,33 +229,57 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
+    /// Reads a key, which may be encrypted.
+    pub fn load(path: &Path, password: &Password) -> Result<Self, KeyError> {
+        let text = fs::read_to_string(path).map_err(at(path))?;
+        match Self::read(path, &text, None) {
+            Err(KeyError::Unreadable { .. }) => Self::read(path, &text, password.get(path, false)?),
+            other => other,
+        }
+    }
+
+    /// The public key as minisign's base64.
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
     fn read(path: &Path, text: &str, password: Option<String>) -> Result<Self, KeyError> {
         let unreadable = |reason: String| KeyError::Unreadable {
             path: path.to_owned(),
             reason,
         };
-        let parsed = SecretKeyBox::from_string(text)
-            .and_then(|boxed| match password {
-                Some(password) => boxed.into_secret_key(Some(password)),
-                None => boxed.into_unencrypted_secret_key(),
-            })
-            .map_err(|error| unreadable(error.to_string()))?;
-        let public = PublicKey::from_secret_key(&parsed)
-            .map_err(|error| unreadable(error.to_string()))?
-            .to_base64();
+        let bytes = match (&password, plain(text)) {
+            (None, Some(bytes)) => bytes,
+            _ => SecretKeyBox::from_string(text)
+                .and_then(|boxed| match password {
+                    Some(password) => boxed.into_secret_key(Some(password)),
+                    None => boxed.into_unencrypted_secret_key(),
+                })
+                .map_err(|error| unreadable(error.to_string()))?
+                .to_bytes(),
+        };
         // Algorithms (3 × 2), salt (32), limits (2 × 8), key id (8), secret key (64), checksum.
-        let bytes = parsed.to_bytes();
-        let id = bytes.get(54..62).and_then(|id| id.try_into().ok());
+        let id: Option<[u8; 8]> = bytes.get(54..62).and_then(|id| id.try_into().ok());
         let key = bytes
             .get(62..126)
             .and_then(|key| ed25519_compact::SecretKey::from_slice(key).ok());
-        match (id, key) {
-            (Some(id), Some(key)) => Ok(Self { id, key, public }),
-            _ => Err(unreadable("its length".into())),
+        let (Some(id), Some(key)) = (id, key) else {
+            return Err(unreadable("its length".into()));
+        };
+        let pair = ed25519_compact::KeyPair::from_seed(key.seed());
+        if pair.sk != key {
+            return Err(unreadable("its two halves do not belong together".into()));
         }
+        let public = [b"Ed".as_slice(), &id, pair.pk.as_ref()].concat();
+        Ok(Self {
+            id,
+            key,
+            public: STANDARD.encode(public),
+        })
     }
 
-    fn sign(&self, bytes: &[u8], subject: &Subject<'_>) -> Result<Vec<u8>, KeyError> {
+    /// minisign's signature file over `bytes`, the same for the same bytes.
+    pub fn sign(&self, bytes: &[u8], subject: &Subject<'_>) -> Result<Vec<u8>, KeyError> {
         let comment = subject.to_string();
         let signature = self.key.sign(Blake2b512::digest(bytes), None);
         let mut signed = signature.to_vec();
@@ -342,7 +300,17 @@ impl Secret {
     }
 }
 
-fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
+// The bytes of a key that `minisign -G -W` made: not encrypted, and without the checksum that
+// minisign's library insists on.
+fn plain(text: &str) -> Option<Vec<u8>> {
+    let bytes = STANDARD.decode(text.lines().nth(1)?.trim()).ok()?;
+    let is_plain = bytes.len() == SECRET_BYTES
+        && bytes.starts_with(b"Ed\0\0")
+        && bytes[126..].iter().all(|byte| *byte == 0);
+    is_plain.then_some(bytes)
+}
+
+pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
     let write = || -> io::Result<()> {
         let mut file: File = OpenOptions::new()
             .write(true)
@@ -355,7 +323,7 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
     write().map_err(at(path))
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> KeyError {
+pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> KeyError {
     let path = path.to_owned();
     move |source| KeyError::Io {
         path: path.clone(),

@@ -2,11 +2,13 @@
 //!
 //! The road: [`compose`] resolves the vendor's folder, [`images`] finds what it needs, [`layers`]
 //! packs, [`build`] seals the release into the folder that is published ([`out`]), [`bundle`]
-//! makes one file of it. [`keys`] signs. [`cli`] is the only part that prints.
+//! makes one file of it, [`channel`] offers it to appliances. [`keys`], [`signer`] and [`roots`] are
+//! about who signs. [`cli`] is the only part that prints.
 
 pub mod berth_yaml;
 pub mod build;
 pub mod bundle;
+pub mod channel;
 pub mod cli;
 pub mod compose;
 pub mod images;
@@ -15,6 +17,9 @@ pub mod layers;
 pub mod out;
 pub mod problem;
 pub mod progress;
+pub mod roots;
+pub mod signed;
+pub mod signer;
 pub mod yaml;
 
 /// Bytes as millions of bytes, for people.

@@ -107,6 +107,25 @@ impl Out {
         keep(file, &self.path(name))
     }
 
+    /// Takes a file away, if it is there.
+    pub fn remove(&self, name: &str) -> Result<(), OutError> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a folder in it, if it is not there.
+    pub fn make_dir(&self, name: &str) -> Result<(), OutError> {
+        let path = self.path(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(at(&path)(error)),
+            Ok(()) => sync_parent(&path),
+        }
+    }
+
     /// Writes bytes, unless they stand there already.
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), OutError> {
         let path = self.path(name);
@@ -133,6 +152,18 @@ pub fn scratch(dir: &Path, prefix: &str) -> Result<NamedTempFile, OutError> {
 pub fn keep(file: NamedTempFile, path: &Path) -> Result<(), OutError> {
     file.as_file().sync_all().map_err(at(path))?;
     file.persist(path).map_err(|error| at(path)(error.error))?;
+    sync_parent(path)
+}
+
+/// Writes bytes in one go under a name that may be taken.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), OutError> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let mut file = scratch(parent.unwrap_or(Path::new(".")), UNFINISHED)?;
+    file.write_all(bytes).map_err(at(path))?;
+    keep(file, path)
+}
+
+fn sync_parent(path: &Path) -> Result<(), OutError> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     File::open(parent)

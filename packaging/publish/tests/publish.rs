@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use berth_format::bundle::verify_whole;
+use berth_format::root::Role;
 use berth_format::signature::Subject;
 use berth_format::{Digest, Release};
 use berth_publish::build::{BuildError, Built, Options, build};
 use berth_publish::bundle::make;
 use berth_publish::images::ImageError;
-use berth_publish::keys::{self, KeyError, Password, ReleaseKey};
+use berth_publish::keys::{self, KeyError, Password};
 use berth_publish::progress::Progress;
+use berth_publish::roots;
+use berth_publish::signer::Signer;
 use serde_json::{Value, json};
 
 /// A vendor's machine.
@@ -38,7 +41,7 @@ impl Vendor {
         vendor.put("product/web.conf", b"listen 80\n");
         let expires = "2036-01-01T00:00:00Z".parse().unwrap();
         let product = "shop".parse().unwrap();
-        keys::generate(&vendor.path("keys"), &product, expires, &Password::None).unwrap();
+        roots::generate(&vendor.path("keys"), &product, expires, &Password::None).unwrap();
         vendor
     }
 
@@ -50,8 +53,8 @@ impl Vendor {
         fs::write(self.path(name), bytes).unwrap();
     }
 
-    fn key(&self) -> ReleaseKey {
-        ReleaseKey::load(&self.path("keys"), &Password::None).unwrap()
+    fn key(&self) -> Signer {
+        load(&self.path("keys"), &Password::None).unwrap()
     }
 
     /// berth.yaml with every image from this source.
@@ -152,6 +155,10 @@ impl Vendor {
         fs::write(dir.join("index.json"), index.to_string()).unwrap();
         fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     }
+}
+
+fn load(path: &Path, password: &Password) -> Result<Signer, KeyError> {
+    Signer::load(&[path.to_owned()], Role::Release, None, password)
 }
 
 enum Content {
@@ -413,7 +420,7 @@ fn keys_are_private_encrypted_and_never_published() {
     let again = |dir: &str, password: &Password| {
         let product = "shop".parse().unwrap();
         let expires = "2036-01-01T00:00:00Z".parse().unwrap();
-        keys::generate(&vendor.path(dir), &product, expires, password)
+        roots::generate(&vendor.path(dir), &product, expires, password)
     };
     assert!(matches!(
         again("keys", &Password::None),
@@ -422,10 +429,10 @@ fn keys_are_private_encrypted_and_never_published() {
 
     let word = Password::Given("correct horse".into());
     again("locked", &word).unwrap();
-    let load = |password: &Password| ReleaseKey::load(&vendor.path("locked"), password);
-    assert!(load(&word).is_ok());
-    assert!(load(&Password::Given("wrong".into())).is_err());
-    assert!(load(&Password::None).is_err());
+    let load_locked = |password: &Password| load(&vendor.path("locked"), password);
+    assert!(load_locked(&word).is_ok());
+    assert!(load_locked(&Password::Given("wrong".into())).is_err());
+    assert!(load_locked(&Password::None).is_err());
 
     let inside = vendor.path("keys");
     assert!(keys::outside(&inside, vendor.dir.path()).is_err());
@@ -438,7 +445,7 @@ fn keys_are_private_encrypted_and_never_published() {
     )
     .unwrap();
     assert!(matches!(
-        ReleaseKey::load(&vendor.path("keys"), &Password::None),
+        load(&vendor.path("keys"), &Password::None),
         Err(KeyError::NotOfRoot { .. })
     ));
 }
@@ -493,7 +500,7 @@ fn minisign_verifies_what_we_sign_and_we_what_it_signs() {
     let bytes = fs::read(vendor.path(release)).unwrap();
     let version = "1.0.0".parse().unwrap();
     let believed = |signature: &[u8]| {
-        berth_format::bundle::believe(&key.root, &version, &bytes, signature)
+        berth_format::bundle::believe(&key.root, &version, &bytes, &[signature.to_vec()])
             .map(|release: Release| release.version)
     };
     assert_eq!(believed(&sign("-H")).unwrap(), version);
@@ -504,7 +511,7 @@ fn minisign_verifies_what_we_sign_and_we_what_it_signs() {
         product: &key.root.product,
         version: &version,
     };
-    let ours = key.sign(&bytes, &subject).unwrap();
+    let ours = key.sign(&bytes, &subject).unwrap().remove(0);
     let tail = |file: &[u8]| {
         let text = String::from_utf8(file.to_vec()).unwrap();
         text.split_once('\n').unwrap().1.to_owned()

@@ -9,9 +9,12 @@ use std::path::Path;
 use std::process::Command;
 
 use berth_format::Digest;
+use berth_format::root::Role;
 use berth_publish::build::{Options, build};
-use berth_publish::keys::{self, Password, ReleaseKey};
+use berth_publish::keys::Password;
 use berth_publish::progress::Progress;
+use berth_publish::roots;
+use berth_publish::signer::Signer;
 use serde_json::{Value, json};
 
 /// A layer with one file.
@@ -72,7 +75,7 @@ fn release(dir: &Path, source: &str) -> Vec<u8> {
     let (key, out) = (dir.join("keys"), dir.join("out"));
     if !key.exists() {
         let expires = "2036-01-01T00:00:00Z".parse().unwrap();
-        keys::generate(&key, &"shop".parse().unwrap(), expires, &Password::None).unwrap();
+        roots::generate(&key, &"shop".parse().unwrap(), expires, &Password::None).unwrap();
     }
     let options = Options {
         engine: Path::new("/nonexistent.sock"),
@@ -80,7 +83,7 @@ fn release(dir: &Path, source: &str) -> Vec<u8> {
         replace: false,
         progress: Progress::silent(),
     };
-    let key = ReleaseKey::load(&key, &Password::None).unwrap();
+    let key = Signer::load(&[key], Role::Release, None, &Password::None).unwrap();
     let built = build(dir, &out, &key, &options).unwrap_or_else(|e| panic!("{source}: {e}"));
     assert_eq!(built.packed, 2, "{source}");
     let bytes = fs::read(&built.path).unwrap();

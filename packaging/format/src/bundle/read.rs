@@ -11,11 +11,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::{BLOCK, FORMAT, INDEX, Index, MAX_INDEX, Member, MemberKind, header, padding};
 use crate::digest::Digest;
 use crate::layer::FrameError;
-use crate::root::{self, Role, Root};
+use crate::root::{self, Role, Root, RootFile};
 use crate::signature::{self, SignatureError, Subject};
 
 /// The most roots and root signatures in one bundle.
-const MAX_ROOTS: usize = 2048;
+const MAX_ROOTS: usize = root::MAX_STEPS as usize * (1 + signature::MAX_FILES);
 
 /// The most bytes of all roots together.
 const MAX_ROOT_BYTES: u64 = 16 << 20;
@@ -69,14 +69,6 @@ pub enum BundleError {
     Sink(#[source] io::Error),
 }
 
-/// A root of trust that a bundle carries; it vouches for nothing by itself.
-#[derive(Debug, Clone)]
-pub struct RootFile {
-    pub version: u32,
-    pub bytes: Vec<u8>,
-    pub signatures: Vec<Vec<u8>>,
-}
-
 /// The first members, in memory, not believed.
 #[derive(Debug)]
 pub struct Head {
@@ -106,30 +98,28 @@ pub fn read_head(file: &mut (impl Read + Seek)) -> Result<Head, BundleError> {
     let (mut roots, mut raw, mut bytes_left) = (Vec::<RootFile>::new(), Vec::new(), MAX_ROOT_BYTES);
     let mut end = at;
     while let Some((name, size)) = peek(file, &mut at)? {
-        let (version, is_signature) = match MemberKind::of(&name) {
-            Some(MemberKind::Root(version)) => (version, false),
-            Some(MemberKind::RootSignature(version)) => (version, true),
+        let (version, number) = match MemberKind::of(&name) {
+            Some(MemberKind::Root(version)) => (version, None),
+            Some(MemberKind::RootSignature(version, n)) => (version, Some(n)),
             _ => break,
         };
-        let max = if is_signature {
-            signature::MAX_BYTES as u64
-        } else {
-            root::MAX_BYTES
-        };
+        let max = number.map_or(root::MAX_BYTES, |_| signature::MAX_BYTES as u64);
         let bytes = take(file, &mut at, &name, size, max.min(bytes_left))?;
         bytes_left -= size;
         raw.push((name.clone(), Digest::of(&bytes), size));
         if raw.len() > MAX_ROOTS {
             return Err(BundleError::Member(name));
         }
-        match (is_signature, roots.last_mut()) {
-            (false, _) => roots.push(RootFile {
+        match (number, roots.last_mut()) {
+            (None, _) => roots.push(RootFile {
                 version,
                 bytes,
                 signatures: Vec::new(),
             }),
-            (true, Some(root)) if root.version == version => root.signatures.push(bytes),
-            (true, _) => return Err(BundleError::Member(name)),
+            (Some(n), Some(root)) if root.version == version && n == root.signatures.len() + 1 => {
+                root.signatures.push(bytes);
+            }
+            (Some(_), _) => return Err(BundleError::Member(name)),
         }
         end = at;
     }
@@ -153,7 +143,14 @@ impl Head {
         let subject = Subject::Bundle {
             product: &root.product,
         };
-        root.verify(Role::Release, &self.index, &[&self.signature], &subject)?;
+        // One release key suffices, whatever the threshold: the list only says what is in the
+        // file, and all that it can name is signed for by the releases themselves.
+        signature::verify(
+            root.keys(Role::Release),
+            &self.index,
+            &self.signature,
+            &subject,
+        )?;
         let index: Index = serde_json::from_slice(&self.index)
             .map_err(|error| BundleError::Index(error.to_string()))?;
         if index.format != FORMAT {
@@ -268,8 +265,8 @@ impl Members {
 // Roots, then releases with their signatures, then blobs; each name once.
 fn rank(name: &str) -> Option<u8> {
     Some(match MemberKind::of(name)? {
-        MemberKind::Root(_) | MemberKind::RootSignature(_) => 0,
-        MemberKind::Release(_) | MemberKind::ReleaseSignature(_) => 1,
+        MemberKind::Root(_) | MemberKind::RootSignature(..) => 0,
+        MemberKind::Release(_) | MemberKind::ReleaseSignature(..) => 1,
         MemberKind::Config(_) => 2,
         MemberKind::File(_) => 3,
         MemberKind::Layer(_) => 4,

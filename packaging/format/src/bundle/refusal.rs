@@ -28,15 +28,19 @@ impl SignatureError {
                 "a signature by a key of the root of trust",
                 "none that fits these bytes",
             ),
+            Self::TooFew { found, threshold } => Refusal::new(
+                Code::SignatureMissing,
+                format!("{what}: too few of the trusted keys signed it"),
+            )
+            .because(
+                format!("signatures by {threshold} keys"),
+                format!("by {found}"),
+            ),
             Self::Subject { expected, found } => Refusal::new(
                 Code::SignatureMismatch,
                 format!("{what}: signed as something else"),
             )
             .because(expected, found),
-            Self::Key(_) => Refusal::new(
-                Code::ManifestInvalid,
-                "the root of trust holds a key that is none",
-            ),
         }
     }
 }
@@ -46,6 +50,10 @@ impl RootError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Signature(error) => error.refusal("the root of trust"),
+            Self::Expired { expires, now } => {
+                Refusal::new(Code::TrustExpired, "the root of trust is past its expiry")
+                    .because(format!("an expiry after {now}"), expires.to_string())
+            }
             other => Refusal::new(Code::ManifestInvalid, Code::ManifestInvalid.means())
                 .because("a root of trust that this Berth reads", other.to_string()),
         }

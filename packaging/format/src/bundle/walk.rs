@@ -75,8 +75,8 @@ pub struct SignedRelease {
     pub release: Release,
     /// The bytes that were signed.
     pub bytes: Vec<u8>,
-    /// minisign's file.
-    pub signature: Vec<u8>,
+    /// minisign's files, in their order.
+    pub signatures: Vec<Vec<u8>>,
 }
 
 /// A bundle whose list and releases are believed, and whose blobs are still to be walked.
@@ -119,6 +119,12 @@ pub fn open(
     let (index, mut members) = head.verify(root)?;
     let mut releases = Vec::with_capacity(index.releases.len());
     let mut bytes_left = MAX_RELEASES;
+    let mut signatures_of = BTreeMap::new();
+    for member in &index.members {
+        if let Some(MemberKind::ReleaseSignature(version, _)) = MemberKind::of(&member.name) {
+            *signatures_of.entry(version).or_insert(0_usize) += 1;
+        }
+    }
     for version in &index.releases {
         let name = format!("release-{version}.json");
         let mut take = |kind: MemberKind, max: u64| match members.next(file)? {
@@ -131,15 +137,18 @@ pub fn open(
             release::MAX_BYTES.min(bytes_left),
         )?;
         bytes_left -= bytes.len() as u64;
-        let signature = take(
-            MemberKind::ReleaseSignature(version.clone()),
-            signature::MAX_BYTES as u64,
-        )?;
-        let release = believe(root, version, &bytes, &signature)?;
+        let mut signatures = Vec::new();
+        for n in 1..=signatures_of.get(version).copied().unwrap_or(1) {
+            signatures.push(take(
+                MemberKind::ReleaseSignature(version.clone(), n),
+                signature::MAX_BYTES as u64,
+            )?);
+        }
+        let release = believe(root, version, &bytes, &signatures)?;
         releases.push(SignedRelease {
             release,
             bytes,
-            signature,
+            signatures,
         });
     }
     if releases.is_empty() || !index.releases.is_sorted_by(|a, b| a < b) {
@@ -161,14 +170,15 @@ pub fn believe(
     root: &Root,
     version: &semver::Version,
     bytes: &[u8],
-    signature: &[u8],
+    signatures: &[Vec<u8>],
 ) -> Result<Release, BundleError> {
     let name = || format!("release-{version}.json");
     let subject = Subject::Release {
         product: &root.product,
         version,
     };
-    root.verify(Role::Release, bytes, &[signature], &subject)
+    let signatures: Vec<_> = signatures.iter().map(Vec::as_slice).collect();
+    root.verify(Role::Release, bytes, &signatures, &subject)
         .map_err(|source| BundleError::ReleaseSignature {
             name: name(),
             source,
@@ -284,8 +294,8 @@ impl Opened {
                 return Err(BundleError::Member(member.name.clone()));
             };
             match kind {
-                MemberKind::Root(_) | MemberKind::RootSignature(_) => {}
-                MemberKind::Release(version) | MemberKind::ReleaseSignature(version) => {
+                MemberKind::Root(_) | MemberKind::RootSignature(..) => {}
+                MemberKind::Release(version) | MemberKind::ReleaseSignature(version, _) => {
                     if !self.index.releases.contains(&version) {
                         return Err(BundleError::Extra(member.name.clone()));
                     }

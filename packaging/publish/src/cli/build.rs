@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use berth_format::root::Role;
 use clap::Args;
 
 use super::{Failure, KeyArgs};
 use crate::build::{self, Options};
-use crate::keys;
 use crate::layers::DEFAULT_LEVEL;
 use crate::megabytes;
 use crate::progress::Progress;
@@ -39,7 +39,7 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let key = self.key.load(Some(&self.out))?;
+        let key = self.key.load(Role::Release, Some(&self.out))?;
         let engine = self.engine.unwrap_or_else(default_socket);
         let progress = Progress::new();
         let options = Options {
@@ -49,7 +49,8 @@ impl Build {
             progress,
         };
         let built = build::build(&self.dir, &self.out, &key, &options)?;
-        keys::outside(&self.key.key, &self.out)?;
+        // It may have been made only now.
+        self.key.outside(&self.out)?;
         for warning in &built.warnings {
             progress.say(&format!("warning: {warning}"));
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use berth_format::root::Role;
 use clap::Args;
 use semver::Version;
 
@@ -27,7 +28,7 @@ pub(super) struct Bundle {
 
 impl Bundle {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let key = self.key.load(None)?;
+        let key = self.key.load(Role::Release, None)?;
         let progress = Progress::new();
         let made = bundle::make(&self.dir, &self.releases, &key, &self.out, progress)?;
         let versions: Vec<_> = made

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use berth_format::Product;
 use clap::Args;
-use jiff::{Timestamp, ToSpan, Unit};
 
 use super::Failure;
-use crate::keys::{self, Password, spoken};
+use crate::keys::{Password, spoken};
+use crate::roots;
 
-/// Make a root key, a release key and the root of trust that names them
+/// Make a key for each role and the root of trust that names them: the quick start. For a root that
+/// several people hold, see `root init`
 #[derive(Debug, Args)]
 pub(super) struct Keygen {
     /// The product that these keys speak for
@@ -37,14 +38,12 @@ impl Keygen {
         } else {
             Password::find(self.password_file.as_deref())?
         };
-        let expires = Timestamp::now()
-            .round(Unit::Second)
-            .and_then(|now| now.checked_add((self.years * 365 * 24).hours()))
-            .unwrap_or(Timestamp::MAX);
-        let made = keys::generate(&self.out, &self.product, expires, &password)?;
+        let expires = super::in_years(super::now(None), self.years);
+        let made = roots::generate(&self.out, &self.product, expires, &password)?;
         let dir = self.out.display();
         eprintln!("{dir}/root.key     signs new roots of trust: keep it offline");
         eprintln!("{dir}/release.key  signs releases and bundles");
+        eprintln!("{dir}/channel.key  signs channels: the only one that must be online");
         eprintln!(
             "{}  what customers trust; its fingerprint:",
             made.root.display()

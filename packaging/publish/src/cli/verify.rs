@@ -1,10 +1,11 @@
 //! `berth-publish verify`, and whom a bundle is believed for.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use berth_format::bundle::{Head, Opened, RootFile, open, read_head};
-use berth_format::root::Root;
+use berth_format::root::{End, Root};
 use berth_format::{Code, Digest, Refusal, bundle};
 use clap::Args;
 use jiff::Timestamp;
@@ -65,11 +66,8 @@ impl Verify {
             (None, None) => return Err(super::refuse(Code::TrustMissing, "no root of trust")),
         };
         let root = newest(root, head.roots())?;
-        if root.expires < Timestamp::now() {
-            let refusal = Refusal::new(Code::TrustExpired, Code::TrustExpired.means())
-                .because("a root that is not expired", root.expires.to_string());
-            return Err(refusal.into());
-        }
+        root.must_be_fresh(Timestamp::now())
+            .map_err(|error| error.refusal())?;
         let mut task = Progress::new().task("checking", 0);
         let releases = bundle::verify_whole(&mut file, &root, |done, total| task.at(done, total))
             .map_err(Refusal::from)?;
@@ -120,16 +118,11 @@ fn first(head: &Head, fingerprint: Digest) -> Result<Root, Failure> {
 }
 
 // Follows rotations that the bundle brings.
-fn newest(mut root: Root, files: &[RootFile]) -> Result<Root, Failure> {
-    while let Some(file) = files
-        .iter()
-        .find(|file| Some(file.version) == root.version.checked_add(1))
-    {
-        root = root
-            .next(&file.bytes, &file.signatures)
-            .map_err(|error| error.refusal())?;
+fn newest(root: Root, files: &[RootFile]) -> Result<Root, Failure> {
+    match root.follow(files, |_, _| Ok::<_, Infallible>(())) {
+        (root, End::Newest) => Ok(root),
+        (_, End::Refused(error)) => Err(error.refusal().into()),
     }
-    Ok(root)
 }
 
 // As it is printed, or as it is read aloud.

@@ -1,0 +1,572 @@
+//! A folder of static files as a release engineer makes it, and as an appliance reads it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod shop;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use berth_format::channel::{Accepted, Channel, Expiry, FILE, Seen, Standing, signed_name};
+use berth_format::root::{Role, Root};
+use berth_format::signature::file_name;
+use berth_format::{ChannelName, Digest, Release};
+use berth_publish::channel::{Offer, PublishError, Publisher, Times};
+use berth_publish::keys::Password;
+use berth_publish::progress::Progress;
+use berth_publish::signer::Signer;
+
+use shop::{Shop, contents, has, program};
+
+const DAY_1: &str = "2026-03-01T12:00:00Z";
+const DAY_2: &str = "2026-03-02T12:00:00Z";
+const DAY_3: &str = "2026-03-03T12:00:00Z";
+
+/// What an appliance makes of the files of a folder.
+fn judge(dir: &Path, name: &str, seen: &Seen, now: &str) -> Accepted {
+    let first = fs::read(dir.join("1.root.json")).unwrap();
+    let signature = fs::read(dir.join("1.root.json.minisig")).unwrap();
+    let root = Root::first(&first, &[signature]).unwrap();
+    let name: ChannelName = name.parse().unwrap();
+    let bytes = fs::read(dir.join(name.as_str()).join(FILE)).unwrap();
+    let signed = file_name(&signed_name(&Digest::of(&bytes)), 1);
+    let signature = fs::read(dir.join(name.as_str()).join(signed)).unwrap();
+    seen.judge(
+        &root,
+        &name,
+        &bytes,
+        &[signature],
+        now.parse().unwrap(),
+        Expiry::Enforced,
+    )
+    .unwrap()
+}
+
+fn stable(shop: &Shop, now: &str) -> Channel {
+    judge(&shop.path("out"), "stable", &Seen::default(), now).channel
+}
+
+fn publish<'a>(now: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    let mut all = Shop::channel("publish", now, &["--channel", "stable"]);
+    all.extend(rest);
+    all
+}
+
+#[test]
+fn from_a_build_to_a_channel_that_an_appliance_follows() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    let ran = shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+    assert_eq!(ran.out, "out/stable/channel.json\n");
+    let first = judge(&shop.path("out"), "stable", &Seen::default(), DAY_1);
+    assert_eq!(first.channel.serial, 1);
+    assert_eq!(first.channel.published, DAY_1.parse().unwrap());
+    assert_eq!(
+        first.channel.expires,
+        "2026-03-15T12:00:00Z".parse().unwrap()
+    );
+
+    shop.build("1.1.0", "upgrade: {stop: true}\n");
+    shop.good(&publish(
+        DAY_2,
+        &["--release", "1.1.0", "--security", "--rollout-hours", "48"],
+    ));
+    let second = judge(&shop.path("out"), "stable", &first.seen, DAY_2);
+    assert_eq!(second.channel.serial, 2);
+    let versions: Vec<_> = second.channel.releases.iter().collect();
+    assert_eq!(versions.len(), 2);
+    let (version, entry) = versions[1];
+    assert!(entry.stop && entry.security);
+    assert_eq!(entry.rollout.as_ref().unwrap().begins, entry.published);
+    // What it names is there.
+    let bytes = shop.read(&format!("out/release-{version}.json"));
+    assert_eq!(
+        (Digest::of(&bytes), bytes.len() as u64),
+        (entry.digest, entry.size)
+    );
+    // The old one is still there for who has read it, and no secret is.
+    let all = contents(&shop.path("out"));
+    assert_eq!(
+        all.keys()
+            .filter(|name| name.starts_with("stable/"))
+            .count(),
+        1 + 2 * 2
+    );
+    assert!(all.keys().all(|name| !name.contains("key")));
+
+    // Again: nothing has changed. In another way: the share grows from where it began.
+    let again = publish(
+        DAY_3,
+        &["--release", "1.1.0", "--security", "--rollout-hours", "48"],
+    );
+    assert!(shop.good(&again).err.contains("nothing has changed"));
+    assert_eq!(contents(&shop.path("out")), all);
+    shop.good(&publish(
+        DAY_3,
+        &["--release", "1.1.0", "--rollout", "0:10,24:100,72:1000"],
+    ));
+    let channel = stable(&shop, DAY_3);
+    assert_eq!(channel.serial, 3);
+    let entry = &channel.releases[&"1.1.0".parse().unwrap()];
+    assert!(!entry.security);
+    assert_eq!(entry.published, DAY_2.parse().unwrap());
+    assert_eq!(
+        entry.rollout.as_ref().unwrap().begins,
+        DAY_2.parse().unwrap()
+    );
+    assert_eq!(
+        entry
+            .rollout
+            .as_ref()
+            .unwrap()
+            .share(DAY_3.parse().unwrap()),
+        100
+    );
+}
+
+#[test]
+fn the_same_commands_give_the_same_bytes() {
+    let shop = Shop::with_keys();
+    let make = || {
+        for version in ["1.0.0", "1.1.0"] {
+            shop.build(version, "");
+        }
+        let beta = [
+            "--channel",
+            "beta",
+            "--release",
+            "1.0.0",
+            "--release",
+            "1.1.0",
+        ];
+        shop.good(&Shop::channel("publish", DAY_1, &beta));
+        let promote = ["--from", "beta", "--to", "stable", "--release", "1.0.0"];
+        shop.good(&Shop::channel("promote", DAY_2, &promote));
+        shop.good(&Shop::channel("refresh", DAY_3, &["--channel", "stable"]));
+        let all = contents(&shop.path("out"));
+        fs::remove_dir_all(shop.path("out")).unwrap();
+        all
+    };
+    let first = make();
+    assert!(first.len() > 15);
+    assert!(first == make());
+}
+
+#[test]
+fn promote_withdraw_and_refresh_say_what_they_should() {
+    let shop = Shop::with_keys();
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        shop.build(version, "");
+    }
+    let beta = ["--channel", "beta", "--release", "1.1.0", "--security"];
+    shop.good(&Shop::channel("publish", DAY_1, &beta));
+    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+    let promote = ["--from", "beta", "--to", "stable", "--release", "1.1.0"];
+    shop.good(&Shop::channel("promote", DAY_2, &promote));
+    let channel = stable(&shop, DAY_2);
+    let version = |text: &str| text.parse().unwrap();
+    assert_eq!(channel.serial, 2);
+    assert!(channel.releases[&version("1.1.0")].security);
+    assert_eq!(
+        channel.releases[&version("1.1.0")].published,
+        DAY_2.parse().unwrap()
+    );
+
+    shop.good(&publish(DAY_2, &["--release", "1.2.0"]));
+    let withdraw = [
+        "--channel",
+        "stable",
+        "--release",
+        "1.1.0",
+        "--reason",
+        "It loses mail.",
+        "--superseded-by",
+        "1.2.0",
+    ];
+    shop.good(&Shop::channel("withdraw", DAY_3, &withdraw));
+    let channel = stable(&shop, DAY_3);
+    assert_eq!(
+        channel.standing(&version("1.1.0")),
+        Standing::Withdrawn {
+            reason: Some("It loses mail."),
+            instead: Some(&version("1.2.0"))
+        }
+    );
+
+    // Refresh changes the serial and the times, and nothing else; also long after the expiry.
+    let late = "2026-08-01T00:00:00Z";
+    let refresh = Shop::channel("refresh", late, &["--channel", "stable", "--days", "7"]);
+    shop.good(&refresh);
+    let mut refreshed = stable(&shop, late);
+    assert_eq!(refreshed.expires, "2026-08-08T00:00:00Z".parse().unwrap());
+    assert_eq!(refreshed.published, late.parse().unwrap());
+    refreshed.serial -= 1;
+    (refreshed.published, refreshed.expires) = (channel.published, channel.expires);
+    assert_eq!(refreshed, channel);
+    // A signed time never goes back, whatever this machine's clock says.
+    shop.good(&Shop::channel("refresh", DAY_1, &["--channel", "stable"]));
+    assert_eq!(stable(&shop, late).published, late.parse().unwrap());
+
+    // The daemon comes along.
+    shop.put("berthd", "a program");
+    let berth = [
+        "--channel",
+        "stable",
+        "--berth-version",
+        "0.2.0",
+        "--file",
+        "linux/amd64=berthd",
+    ];
+    shop.good(&Shop::channel("berth", late, &berth));
+    let berth = stable(&shop, late).berth.unwrap();
+    let file = berth.files.values().next().unwrap();
+    assert_eq!(
+        shop.read(&format!("out/files/{}", file.digest.hex())),
+        b"a program"
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_changes_nothing() {
+    let shop = Shop::with_keys();
+    for version in ["1.0.0", "1.1.0"] {
+        shop.build(version, "");
+    }
+    shop.build("1.2.0", "upgrade: {stop: true}\n");
+    for command in ["refresh", "withdraw"] {
+        let mut none = Shop::channel(command, DAY_1, &["--channel", "stable"]);
+        if command == "withdraw" {
+            none.extend(["--release", "1.0.0", "--reason", "x"]);
+        }
+        shop.refused(&none, "not-found");
+    }
+    shop.good(&publish(
+        DAY_1,
+        &["--release", "1.0.0", "--release", "1.2.0"],
+    ));
+    let before = contents(&shop.path("out"));
+    let refused = |command: &str, rest: &[&str], code: &str| {
+        shop.refused(&Shop::channel(command, DAY_2, rest), code);
+        assert!(contents(&shop.path("out")) == before, "{command} {rest:?}");
+    };
+    let stable = ["--channel", "stable"];
+    let with = |rest: &[&'static str]| [&stable[..], rest].concat();
+    refused("publish", &with(&["--release", "9.0.0"]), "not-found");
+    refused(
+        "publish",
+        &with(&["--release", "1.1.0", "--serial", "1"]),
+        "usage",
+    );
+    refused(
+        "publish",
+        &with(&["--release", "1.1.0", "--rollout", "0:100,24:10"]),
+        "usage",
+    );
+    let withdraw = |rest: &[&'static str]| with(&[&["--reason", "x"], rest].concat());
+    refused("withdraw", &withdraw(&["--release", "1.1.0"]), "not-found");
+    for by in ["1.0.0", "1.1.0", "1.2.0"] {
+        // Not newer, not listed, and of another role.
+        let rest = withdraw(&["--release", "1.0.0", "--superseded-by", by]);
+        refused("withdraw", &rest, "usage");
+    }
+    let lines = with(&["--release", "1.0.0", "--reason", "a\nb"]);
+    refused("withdraw", &lines, "usage");
+    let promote = ["--from", "stable", "--to", "beta", "--release", "1.1.0"];
+    refused("promote", &promote, "not-found");
+
+    // The name of a channel is the name of a folder.
+    for bad in ["layers", "..", "a/b", "A"] {
+        let ran = shop.run(&Shop::channel("refresh", DAY_1, &["--channel", bad]));
+        assert_eq!(ran.code, 2, "{bad}");
+    }
+
+    // A withdrawn release does not come back.
+    shop.good(&Shop::channel(
+        "withdraw",
+        DAY_2,
+        &withdraw(&["--release", "1.0.0"]),
+    ));
+    shop.refused(
+        &publish(DAY_3, &["--release", "1.0.0"]),
+        "release-withdrawn",
+    );
+    let promote = ["--from", "stable", "--to", "beta", "--release", "1.0.0"];
+    shop.refused(
+        &Shop::channel("promote", DAY_3, &promote),
+        "release-withdrawn",
+    );
+
+    // Nor does one change that was offered.
+    shop.put("product/web.conf", "listen 81\n");
+    shop.put(
+        "product/berth.yaml",
+        "product: shop\nversion: 1.2.0\nimages: {web: {archive: web-1.2.0.tar}}\n",
+    );
+    let build = ["build", "product", "--out", "out", "--key", "keys"];
+    shop.refused(&build, "release-exists");
+    shop.good(&[&build[..], &["--replace"]].concat());
+    shop.refused(&publish(DAY_3, &["--release", "1.2.0"]), "release-exists");
+}
+
+#[test]
+fn what_is_damaged_on_the_vendors_disk_does_not_leave_it() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    let whole = contents(&shop.path("out"));
+    for (name, bytes) in &whole {
+        for cut in [false, true] {
+            let mut bad = bytes.clone();
+            let at = bad.len() / 2;
+            bad[at] ^= 1;
+            if cut {
+                bad.truncate(at);
+            }
+            fs::write(shop.path("out").join(name), &bad).unwrap();
+            let ran = shop.run(&publish(DAY_1, &["--release", "1.0.0"]));
+            assert!(
+                matches!(ran.code, 3 | 4),
+                "{name}: {} {}",
+                ran.code,
+                ran.err
+            );
+            assert!(!shop.path("out/stable").exists(), "{name}");
+        }
+        fs::write(shop.path("out").join(name), bytes).unwrap();
+    }
+    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+
+    // A channel that somebody wrote on the server is not continued.
+    let path = shop.path("out/stable/channel.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"serial\":1", "\"serial\":9")).unwrap();
+    let refresh = Shop::channel("refresh", DAY_2, &["--channel", "stable"]);
+    shop.refused(&refresh, "signature-invalid");
+}
+
+#[test]
+fn no_secret_key_lies_where_it_would_be_published() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    let good = publish(DAY_1, &["--release", "1.0.0"]);
+    for place in ["out/forgotten.txt", "out/stable/x"] {
+        let path = shop.path(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(shop.path("keys/root.key"), &path).unwrap();
+        shop.refused(&good, "key-unusable");
+        fs::remove_file(path).unwrap();
+    }
+    // The key that signs lies inside.
+    fs::rename(shop.path("keys"), shop.path("out/keys")).unwrap();
+    let mut inside = good.clone();
+    let at = inside.iter().position(|word| *word == "keys").unwrap();
+    inside[at] = "out/keys";
+    shop.refused(&inside, "key-unusable");
+    fs::rename(shop.path("out/keys"), shop.path("keys")).unwrap();
+    shop.good(&good);
+    // The key of another role does not sign a channel.
+    fs::copy(shop.path("keys/release.key"), shop.path("keys/channel.key")).unwrap();
+    shop.refused(&good, "key-unusable");
+}
+
+#[test]
+fn two_publishers_do_not_race() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    let open = || {
+        let signer =
+            Signer::load(&[shop.path("keys")], Role::Channel, None, &Password::None).unwrap();
+        let times = Times {
+            now: DAY_1.parse().unwrap(),
+            lifetime: berth_format::channel::LIFETIME,
+        };
+        Publisher::open(&shop.path("out"), signer, times, Progress::silent())
+    };
+    let first = open().unwrap();
+    assert!(matches!(open(), Err(PublishError::Out(_))));
+    shop.refused(&publish(DAY_1, &["--release", "1.0.0"]), "busy");
+    drop(first);
+    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+}
+
+#[test]
+fn who_reads_half_way_sees_the_old_or_the_new_channel() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    shop.build("1.1.0", "");
+    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+    let signer = Signer::load(&[shop.path("keys")], Role::Channel, None, &Password::None);
+    let times = Times {
+        now: DAY_1.parse().unwrap(),
+        lifetime: berth_format::channel::LIFETIME,
+    };
+    let out = shop.path("out");
+    let publisher = Publisher::open(&out, signer.unwrap(), times, Progress::silent()).unwrap();
+    let name: ChannelName = "stable".parse().unwrap();
+    let done = AtomicBool::new(false);
+    let (reads, serials) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut seen, mut serials, mut reads) = (Seen::default(), BTreeMap::new(), 0_u32);
+            while !done.load(Ordering::Relaxed) {
+                // Each request by itself, as over HTTP; `judge` panics at the first mismatch.
+                let accepted = judge(&out, "stable", &seen, DAY_1);
+                for version in accepted.channel.releases.keys() {
+                    assert!(out.join(format!("release-{version}.json")).exists());
+                }
+                *serials.entry(accepted.channel.serial).or_insert(0_u32) += 1;
+                seen = accepted.seen;
+                reads += 1;
+            }
+            (reads, serials)
+        });
+        let offer = Offer {
+            version: "1.1.0".parse().unwrap(),
+            security: false,
+            shares: Vec::new(),
+            begins: None,
+        };
+        publisher.publish(&name, None, &[offer]).unwrap();
+        for _ in 0..100 {
+            publisher.refresh(&name).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    assert!(reads > 10 && serials.len() > 2, "{reads} {serials:?}");
+    // Of the many that were published, the last are kept.
+    let kept = contents(&shop.path("out/stable"));
+    assert_eq!(kept.len(), 1 + 2 * 17);
+    assert_eq!(stable(&shop, DAY_1).serial, 102);
+}
+
+#[test]
+fn minisign_zstd_and_sha256sum_agree_with_all_that_is_published() {
+    if !has("minisign") || !has("zstd") || !has("sha256sum") {
+        return;
+    }
+    let shop = Shop::with_keys();
+    for version in ["1.0.0", "1.1.0"] {
+        shop.build(version, "");
+    }
+    let both = ["--release", "1.0.0", "--release", "1.1.0"];
+    shop.good(&publish(DAY_1, &both));
+    shop.good(&Shop::channel("refresh", DAY_2, &["--channel", "stable"]));
+    let out = shop.path("out");
+    let sum = |name: &str| {
+        let (good, text) = program(&out, "sha256sum", &[name]);
+        assert!(good, "{name}");
+        String::from_utf8(text).unwrap()[..64].to_owned()
+    };
+
+    let mut signatures = 0;
+    for name in contents(&out).keys() {
+        let Some(file) = name.strip_suffix(".minisig") else {
+            continue;
+        };
+        let role = match file.split('/').next_back().unwrap() {
+            file if file.starts_with("release-") => "release",
+            file if file.starts_with("channel.") => "channel",
+            _ => "root",
+        };
+        for other in ["root", "release", "channel"] {
+            let key = format!("../keys/{other}.pub");
+            let (good, _) = program(&out, "minisign", &["-V", "-H", "-p", &key, "-m", file]);
+            assert_eq!(good, other == role, "{name} by {other}");
+        }
+        signatures += 1;
+    }
+    assert_eq!(signatures, 1 + 2 + 2);
+
+    // channel.json is, byte for byte, what is signed under its digest.
+    let digest = sum("stable/channel.json");
+    let signed = format!("stable/channel.{digest}.json");
+    assert_eq!(sum(&signed), digest);
+    let channel = stable(&shop, DAY_2);
+    let mut layers = 0;
+    for (version, entry) in &channel.releases {
+        let name = format!("release-{version}.json");
+        assert_eq!(sum(&name), entry.digest.hex());
+        let release: Release = serde_json::from_slice(&shop.read(&format!("out/{name}"))).unwrap();
+        for (diff_id, layer) in &release.layers {
+            let file = format!("layers/{}.tar.zst", diff_id.hex());
+            assert_eq!(sum(&file), layer.stored.digest.hex());
+            let (good, tar) = program(&out, "zstd", &["-q", "-dc", &file]);
+            assert!(good, "{file}");
+            fs::write(out.join("tar"), tar).unwrap();
+            assert_eq!(sum("tar"), diff_id.hex());
+            layers += 1;
+        }
+        for image in release.images.values().flat_map(|i| i.platforms.values()) {
+            let config = image.config.digest.hex();
+            assert_eq!(sum(&format!("configs/{config}.json")), config);
+        }
+    }
+    assert_eq!(layers, 4);
+    for name in contents(&shop.path("out/files")).keys() {
+        assert_eq!(sum(&format!("files/{name}")), *name);
+    }
+}
+
+#[test]
+fn after_a_rotation_of_the_channel_key_the_channel_goes_on() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+    let seen = judge(&shop.path("out"), "stable", &Seen::default(), DAY_1).seen;
+    shop.good(&["root", "new-key", "new.key", "--no-password"]);
+    shop.good(&[
+        "root",
+        "rotate",
+        "keys",
+        "--role",
+        "channel",
+        "--remove",
+        "keys/channel.pub",
+        "--add",
+        "new.pub",
+        "--now",
+        DAY_1,
+    ]);
+    // Nothing is published while too few have signed the draft.
+    let refresh = Shop::channel("refresh", DAY_2, &["--channel", "stable"]);
+    shop.refused(&refresh, "signature-missing");
+    shop.good(&["root", "sign", "keys/2.root.json", "--key", "keys/root.key"]);
+    // The old key is none any more.
+    shop.refused(&refresh, "key-unusable");
+    let by_new = [
+        "channel",
+        "refresh",
+        "out",
+        "--channel",
+        "stable",
+        "--key",
+        "new.key",
+        "--roots",
+        "keys",
+        "--now",
+        DAY_2,
+    ];
+    shop.good(&by_new);
+    let root = Root::first(
+        &shop.read("out/1.root.json"),
+        &[shop.read("out/1.root.json.minisig")],
+    );
+    let root = root.unwrap().next(
+        &shop.read("out/2.root.json"),
+        &[shop.read("out/2.root.json.minisig")],
+    );
+    let bytes = shop.read("out/stable/channel.json");
+    let signed = file_name(&signed_name(&Digest::of(&bytes)), 1);
+    let accepted = seen
+        .judge(
+            &root.unwrap(),
+            &"stable".parse().unwrap(),
+            &bytes,
+            &[shop.read(&format!("out/stable/{signed}"))],
+            DAY_2.parse().unwrap(),
+            Expiry::Enforced,
+        )
+        .unwrap();
+    assert_eq!(accepted.channel.serial, 2);
+}
