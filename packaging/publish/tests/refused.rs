@@ -2,6 +2,8 @@
 
 mod common;
 
+use berth_format::release::{MigrationPhase, Need};
+use berth_format::{Release, Template, validate};
 use common::told;
 
 /// What is told of a service `web`; the volume v is defined as `volume`.
@@ -266,6 +268,55 @@ fn a_migration_can_be_undone_or_comes_after_the_snapshot() {
             "{migration}: {text}"
         );
         assert!(text.contains(expected), "{migration}: {text}");
+    }
+}
+
+/// The daemon asks the same of a release that was made elsewhere.
+#[test]
+fn a_release_that_berth_publish_would_not_make_is_not_valid() {
+    let compose = "services: {db: {image: db, volumes: ['v:/v']}}\nvolumes: {v: }\n";
+    let berth = "migrations: [{name: m, image: m, needs: [db]}]\n";
+    let dir = common::folder(berth, &[("compose.yaml", compose)]);
+    let good = berth_publish::compose::resolve(dir.path()).unwrap().release;
+    assert!(validate::check(&good).is_empty());
+    let told = |change: &dyn Fn(&mut Release)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        validate::check(&bad).join("\n")
+    };
+    let before = told(&|r| r.migrations[0].phase = MigrationPhase::Before);
+    assert!(
+        before.contains("runs before the snapshot, and is not reversible"),
+        "{before}"
+    );
+    let clash = told(&|r| {
+        let db = r.services["db"].clone();
+        r.services.insert("migrate-m".parse().unwrap(), db);
+    });
+    assert!(
+        clash.contains("its container is called like that of migrate-m"),
+        "{clash}"
+    );
+    let both = told(&|r| {
+        let service = "db".parse().unwrap();
+        r.migrations[0].needs.push(Need { service, old: true });
+    });
+    assert!(both.contains("needs db and db@old"), "{both}");
+    for (key, value) in [
+        ("o", "bind"),
+        ("o", "rw,rbind"),
+        ("o", "${O}"),
+        ("type", "ext4"),
+    ] {
+        let bind = told(&|r| {
+            let volume = r.volumes.values_mut().next().unwrap();
+            let value = Template::parse(value).unwrap();
+            volume.driver_opts.insert(key.to_owned(), value);
+        });
+        assert!(
+            bind.contains(&format!("volume v: {key} reaches the host")),
+            "{bind}"
+        );
     }
 }
 

@@ -59,6 +59,10 @@ impl Loader<'_> {
             let Some(text) = self.read(file, &pos, &key, report) else {
                 continue;
             };
+            if let Some(service) = key.strip_prefix("services.") {
+                let service = service.trim_end_matches(".env_file");
+                self.extends.borrow_mut().env_file(file, service, &pos.file);
+            }
             let assignments = if raw {
                 dotenv::parse_raw(file, &text, report)
             } else {

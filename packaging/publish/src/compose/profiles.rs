@@ -15,6 +15,8 @@ pub struct Extends {
     /// The files whose services are those of the project.
     files: BTreeSet<String>,
     edges: BTreeMap<Place, Place>,
+    /// By an env file and a service that reads it: the Compose files that say so.
+    env_files: BTreeMap<Place, BTreeSet<String>>,
 }
 
 impl Extends {
@@ -26,6 +28,24 @@ impl Extends {
     /// Notes that one service is made from another.
     pub fn edge(&mut self, from: Place, to: Place) {
         self.edges.insert(from, to);
+    }
+
+    /// Notes that a service of a Compose file reads an env file.
+    pub fn env_file(&mut self, env_file: &str, service: &str, file: &str) {
+        let place = (env_file.to_owned(), service.to_owned());
+        let files = self.env_files.entry(place).or_default();
+        files.insert(file.to_owned());
+    }
+
+    /// Whether the file is the place's own, or an env file that only unused services read.
+    fn is_of(&self, file: &str, place: &Place, unused: &BTreeSet<Place>) -> bool {
+        let (own, name) = place;
+        let readers = self.env_files.get(&(file.to_owned(), name.clone()));
+        let all = |files: &BTreeSet<String>| {
+            let mut places = files.iter().map(|f| (f.clone(), name.clone()));
+            places.all(|place| unused.contains(&place))
+        };
+        own == file || readers.is_some_and(all)
     }
 
     /// Everything that services of the project are made from, they included.
@@ -87,7 +107,7 @@ pub fn pass_on(
     report: &Report,
 ) {
     let reached = extends.reached(used);
-    let unused: Vec<Place> = extends
+    let unused: BTreeSet<Place> = extends
         .files
         .iter()
         .flat_map(|file| left_out.difference(used).map(|s| (file.clone(), s.clone())))
@@ -99,11 +119,13 @@ pub fn pass_on(
         let Some(rest) = problem.key.strip_prefix("services.") else {
             return true;
         };
-        !unused.iter().any(|(file, name)| {
-            let part = rest.strip_prefix(name.as_str()).unwrap_or("?");
+        !unused.iter().any(|place| {
+            let part = rest.strip_prefix(place.1.as_str()).unwrap_or("?");
             // What is wrong there may be why the service is left out.
             let decides = part.starts_with(".profiles");
-            *file == problem.file && (part.is_empty() || part.starts_with(['.', '['])) && !decides
+            (part.is_empty() || part.starts_with(['.', '[']))
+                && !decides
+                && extends.is_of(&problem.file, place, &unused)
         })
     };
     let (problems, warnings) = inside.into_parts();

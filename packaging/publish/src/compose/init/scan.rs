@@ -24,7 +24,7 @@ pub struct Scan {
     pub env_files: Vec<String>,
     /// How many folders up the highest of them lies.
     pub up: usize,
-    /// What `.env` says.
+    /// What `.env` says, also those of included projects.
     pub known: BTreeMap<String, String>,
 }
 
@@ -33,7 +33,10 @@ pub struct Scan {
 struct Named {
     /// With the folder that its paths are relative to.
     compose: Vec<(String, String)>,
+    /// Of services.
     env: Vec<String>,
+    /// Of projects: `.env`, or what `include` says instead.
+    variables: Vec<String>,
     up: usize,
 }
 
@@ -42,7 +45,7 @@ impl Scan {
     /// wrong with the others is for `check` to say.
     pub fn read(dir: &Path, files: &[String]) -> Result<Self, Problem> {
         let mut scan = Self::default();
-        scan.dot_env(dir, "");
+        scan.variables(dir, ".env");
         let mut named = Named::default();
         for file in files {
             let text = std::fs::read_to_string(dir.join(file)).map_err(|error| {
@@ -60,10 +63,12 @@ impl Scan {
             }
             let text = std::fs::read_to_string(dir.join(&file)).unwrap_or_default();
             if let Ok(root) = yaml::parse(&file, &text) {
-                scan.dot_env(dir, &base);
                 named.look(&root, &base);
                 scan.others.push(root);
             }
+        }
+        for file in &named.variables {
+            scan.variables(dir, file);
         }
         named.env.sort();
         named.env.dedup();
@@ -76,10 +81,10 @@ impl Scan {
         Ok(scan)
     }
 
-    fn dot_env(&mut self, dir: &Path, base: &str) {
-        let text = std::fs::read_to_string(dir.join(base).join(".env")).unwrap_or_default();
+    fn variables(&mut self, dir: &Path, file: &str) {
+        let text = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
         let report = Report::default();
-        for line in dotenv::parse(".env", &text, &Variables::default(), &report) {
+        for line in dotenv::parse(file, &text, &Variables::default(), &report) {
             if let Some(value) = line.value {
                 let value = value.replace("$$", "$");
                 self.known.entry(line.name).or_insert(value);
@@ -131,8 +136,10 @@ impl Named {
             };
             let files = paths.iter().map(|p| (seen(p), folder.clone()));
             self.compose.extend(files);
-            let env = item.get("env_file").map(|e| e.one_or_many());
-            self.env.extend(env.unwrap_or_default().iter().map(seen));
+            match item.get("env_file") {
+                Some(env) => self.variables.extend(env.one_or_many().iter().map(seen)),
+                None => self.variables.push(plain(&folder, ".env")),
+            }
         }
         let services = top.get("services").map(|s| s.entries()).unwrap_or_default();
         for (_, service) in services {
