@@ -9,7 +9,7 @@ use super::Appliance;
 use crate::api::{Notice, internal};
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::release::import::{self, Known, Phase, Progress};
+use crate::release::import::{self, Known, Phase, Progress, Source};
 use crate::release::offer::Offer;
 use crate::update::context::Bring;
 
@@ -51,8 +51,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let files = self.0.store.files_dir();
         let imported = import::import(
             &self.0.engine,
-            bundle,
-            &offer.root,
+            Source::Bundle {
+                file: bundle,
+                root: offer.root.clone(),
+            },
             &wanted,
             &known,
             &files,

@@ -1,35 +1,39 @@
-//! A bundle's images into Docker, and its files beside the state.
+//! A release's images into Docker, and its files beside the state: from a bundle, or from a folder
+//! of blobs that were fetched from a channel.
 //!
-//! One pass over the bundle feeds one load, whatever number of releases is wanted: each layer is
+//! One pass over them feeds one load, whatever number of releases is wanted: each layer is
 //! read once, frame by frame against the digests of the signed release, and never touches a disk
 //! before Docker's own. What Docker has already is skipped, not read.
 //!
 //! A load is not durable when it returns: every filesystem that it writes to is opened before it
 //! and synced after it, and only then this is success.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use berth_format::bundle::{BundleError, Index, MemberKind, read_head};
+use berth_format::bundle::{BundleError, read_head};
 use berth_format::image::Platform;
-use berth_format::layer::{FrameError, Layer};
+use berth_format::layer::FrameError;
 use berth_format::root::Root;
 use berth_format::{Code, Digest, Refusal, Release};
 use semver::Version;
 
-use crate::engine::load::{LoadedImage, TarError, TarWriter};
-use crate::engine::{Engine, EngineError, EngineInfo};
+use crate::engine::load::{TarError, TarWriter};
+use crate::engine::{Engine, EngineError};
 
 mod files;
 mod known;
 mod walk;
+mod wanted;
 
 pub use known::Known;
+pub use wanted::{Needed, needed};
 
-use walk::{At, Walk};
+use walk::{At, Blobs, Walk};
+use wanted::Wanted;
 
 /// How far an import is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,14 +143,22 @@ impl From<TarError> for ImportError {
     }
 }
 
-/// Brings `releases`, whose signatures are verified, from the bundle into the engine, and their
-/// files into `files_dir`, each under the digits of its digest.
+/// Where blobs come from.
+pub enum Source {
+    /// A file that was handed over, with the root that its list is signed under.
+    Bundle { file: File, root: Root },
+    /// A folder of blobs as they are published, each under the digits of its digest. They are
+    /// checked again on their way.
+    Folder(PathBuf),
+}
+
+/// Brings `releases`, whose signatures are verified, into the engine, and their files into
+/// `files_dir`, each under the digits of its digest.
 ///
 /// `known` is what is in the engine for certain. `progress` is called from other threads.
 pub async fn import<E: Engine>(
     engine: &E,
-    bundle: File,
-    root: &Root,
+    source: Source,
     releases: &[Release],
     known: &Known,
     files_dir: &Path,
@@ -154,15 +166,23 @@ pub async fn import<E: Engine>(
 ) -> Result<Imported, ImportError> {
     let info = engine.info().await?;
     let mut wanted = Wanted::new(releases, &info, known)?;
-    let product = root.product.clone();
-    let (bundle, files, root) = (At::new(bundle), files_dir.to_owned(), root.clone());
+    let Some(product) = releases.first().map(|release| release.product.clone()) else {
+        return Err(ImportError::Broken("no release is wanted".into()));
+    };
+    let files = files_dir.to_owned();
     let (walk, wanted) = blocking(move || {
-        let (index, members) = read_head(&mut bundle.clone())?.verify(&root)?;
         let files = files::Files::open(&files)?;
         wanted.files.retain(|digest, _| !files.has(digest));
-        wanted.check(&index)?;
-        let walk = Walk::new(bundle, members, files);
-        Ok((walk, wanted))
+        let blobs = match source {
+            Source::Bundle { file, root } => {
+                let bundle = At::new(file);
+                let (index, members) = read_head(&mut bundle.clone())?.verify(&root)?;
+                wanted.check(&index)?;
+                Blobs::Bundle(bundle, members)
+            }
+            Source::Folder(folder) => Blobs::Folder(folder),
+        };
+        Ok((Walk::new(blobs, files), wanted))
     })
     .await?;
 
@@ -233,103 +253,6 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(ImportError::Broken(error.to_string())),
-    }
-}
-
-/// What is to be taken out of the bundle.
-struct Wanted {
-    images: Vec<LoadedImage>,
-    /// As the engine names them.
-    ids: BTreeSet<Digest>,
-    /// Sizes.
-    configs: BTreeMap<Digest, u64>,
-    /// Sizes.
-    files: BTreeMap<Digest, u64>,
-    /// As the releases describe them: two may have packed the same layer differently.
-    layers: BTreeMap<Digest, Vec<Layer>>,
-    /// Layers that Docker has.
-    known: usize,
-}
-
-impl Wanted {
-    fn new(releases: &[Release], info: &EngineInfo, known: &Known) -> Result<Self, ImportError> {
-        let platform = Platform::linux(&info.architecture);
-        let mut wanted = Self {
-            images: Vec::new(),
-            ids: BTreeSet::new(),
-            configs: BTreeMap::new(),
-            files: BTreeMap::new(),
-            layers: BTreeMap::new(),
-            known: 0,
-        };
-        let mut used = BTreeSet::<Digest>::new();
-        let mut missing = BTreeSet::<Digest>::new();
-        for release in releases {
-            for (name, image) in &release.images {
-                let Some(here) = image.platforms.get(&platform) else {
-                    return Err(ImportError::Architecture {
-                        image: name.clone(),
-                        version: release.version.clone(),
-                        wanted: platform,
-                        offered: image.platforms.keys().cloned().collect(),
-                    });
-                };
-                let loaded = LoadedImage::new(&image.tag, here, &release.layers)
-                    .ok_or_else(|| ImportError::Mismatch(image.tag.clone()))?;
-                wanted.ids.insert(loaded.image.id(info.image_store));
-                wanted.configs.insert(here.config.digest, here.config.size);
-                wanted.images.push(loaded);
-                used.extend(&here.layers);
-                // Once is enough: a layer that one image lacks is sent for all of them.
-                missing.extend(known.missing(info.image_store, &here.layers));
-            }
-            for entry in release.files.values().flat_map(|t| t.entries.values()) {
-                if let berth_format::release::FileEntry::File { digest, size, .. } = entry {
-                    wanted.files.insert(*digest, *size);
-                }
-            }
-            for (digest, layer) in &release.layers {
-                if used.contains(digest) {
-                    wanted
-                        .layers
-                        .entry(*digest)
-                        .or_default()
-                        .push(layer.clone());
-                }
-            }
-        }
-        wanted.layers.retain(|digest, _| missing.contains(digest));
-        wanted.known = used.len() - wanted.layers.len();
-        Ok(wanted)
-    }
-
-    /// Whether the bundle's list has it all.
-    fn check(&self, index: &Index) -> Result<(), ImportError> {
-        let listed: BTreeSet<&str> = index.members.iter().map(|m| m.name.as_str()).collect();
-        let configs = self
-            .configs
-            .keys()
-            .map(|d| format!("configs/{}.json", d.hex()));
-        let files = self.files.keys().map(|d| format!("files/{}", d.hex()));
-        let layers = self.layers.keys().map(Layer::file_name);
-        match configs
-            .chain(files)
-            .chain(layers)
-            .find(|name| !listed.contains(name.as_str()))
-        {
-            Some(name) => Err(ImportError::Absent(name)),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether a member is read; the others are skipped.
-    fn takes(&self, kind: &MemberKind) -> bool {
-        match kind {
-            MemberKind::Config(digest) => self.configs.contains_key(digest),
-            MemberKind::File(digest) => self.files.contains_key(digest),
-            MemberKind::Layer(digest) => self.layers.contains_key(digest),
-            _ => false,
-        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use berth_daemon::engine::Engine;
-use berth_daemon::release::import::{ImportError, Imported, Known, Phase, Progress, import};
+use berth_daemon::release::import::{
+    ImportError, Imported, Known, Phase, Progress, Source, import,
+};
 use berth_format::image::Platform;
 use berth_format::{Code, Digest, Release};
 use tempfile::TempDir;
@@ -45,9 +47,10 @@ impl Scene {
 
     async fn import(&self, releases: &[Release], known: &Known) -> Result<Imported, ImportError> {
         let file = File::open(self.path()).unwrap();
-        let (root, files) = (&self.vendor.root, self.files());
+        let root = self.vendor.root.clone();
+        let source = Source::Bundle { file, root };
         let docker = &self.world.docker;
-        import(docker, file, root, releases, known, &files, |_| {}).await
+        import(docker, source, releases, known, &self.files(), |_| {}).await
     }
 
     async fn platform(&self) -> Platform {
@@ -99,8 +102,10 @@ async fn two_releases_in_one_pass_and_the_second_time_nothing_is_read() {
     let log = Arc::clone(&seen);
     let imported = import(
         &scene.world.docker,
-        File::open(scene.path()).unwrap(),
-        &scene.vendor.root,
+        Source::Bundle {
+            file: File::open(scene.path()).unwrap(),
+            root: scene.vendor.root.clone(),
+        },
         &releases,
         &Known::none(),
         &scene.files(),

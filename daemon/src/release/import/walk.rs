@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_format::Digest;
 use berth_format::bundle::{BundleError, Member, MemberKind, Members};
+use berth_format::image::{Blob, config_file_name};
 use berth_format::layer::{Layer, Unpacker};
+use berth_format::release::blob_file_name;
 
 use super::files::Files;
 use super::{ImportError, Imported, Phase, Progress, Wanted};
@@ -57,10 +60,16 @@ impl Seek for At {
     }
 }
 
+/// Where the blobs are.
+pub(super) enum Blobs {
+    Bundle(At, Members),
+    /// By the digits of their digests.
+    Folder(PathBuf),
+}
+
 /// What the walk goes over.
 pub(super) struct Walk {
-    bundle: At,
-    members: Members,
+    from: Blobs,
     files: Files,
 }
 
@@ -90,12 +99,8 @@ impl Meter<'_> {
 }
 
 impl Walk {
-    pub(super) fn new(bundle: At, members: Members, files: Files) -> Self {
-        Self {
-            bundle,
-            members,
-            files,
-        }
+    pub(super) fn new(from: Blobs, files: Files) -> Self {
+        Self { from, files }
     }
 
     /// Writes everything that is wanted to `tar` or into files; whatever goes wrong ends the load.
@@ -113,7 +118,18 @@ impl Walk {
                 + wanted.configs.values().sum::<u64>()
                 + wanted.files.values().sum::<u64>(),
         };
-        match self.members(&mut tar, wanted, &mut meter) {
+        let mut load = Load {
+            tar: &mut tar,
+            wanted,
+            meter: &mut meter,
+            frames: Frames::new()?,
+            files: &self.files,
+        };
+        let walked = match &mut self.from {
+            Blobs::Bundle(bundle, members) => load.members(bundle, members),
+            Blobs::Folder(folder) => load.folder(folder),
+        };
+        match walked {
             Ok(()) => {
                 tar.finish(&wanted.images)?;
                 self.files.sync()?;
@@ -131,55 +147,119 @@ impl Walk {
             }
         }
     }
+}
 
-    fn members(
-        &mut self,
-        tar: &mut TarWriter,
-        wanted: &Wanted,
-        meter: &mut Meter<'_>,
-    ) -> Result<(), ImportError> {
-        let mut frames = Frames::new()?;
-        while let Some((member, kind)) = self.members.next(&mut self.bundle)? {
-            if !wanted.takes(&kind) {
+/// What goes on the way to Docker.
+struct Load<'a, 't> {
+    tar: &'a mut TarWriter,
+    wanted: &'a Wanted,
+    meter: &'a mut Meter<'t>,
+    frames: Frames,
+    files: &'a Files,
+}
+
+impl Load<'_, '_> {
+    fn members(&mut self, bundle: &mut At, members: &mut Members) -> Result<(), ImportError> {
+        while let Some((member, kind)) = members.next(bundle)? {
+            if !self.wanted.takes(&kind) {
                 continue;
             }
+            let Member {
+                name, size, digest, ..
+            } = member;
             match kind {
-                MemberKind::Config(digest) => {
-                    let bytes = Members::bytes(&mut self.bundle, &member, MAX_CONFIG)?;
-                    if Digest::of(&bytes) != digest
-                        || wanted.configs.get(&digest) != Some(&member.size)
-                    {
-                        return Err(ImportError::Mismatch(member.name));
-                    }
-                    tar.blob(digest, &bytes)?;
-                    meter.add(member.size);
-                }
-                MemberKind::File(digest) => {
-                    if wanted.files.get(&digest) != Some(&member.size) {
-                        return Err(ImportError::Mismatch(member.name));
-                    }
-                    if !self.files.put(&digest, member.size, &mut self.bundle)? {
-                        return Err(BundleError::Digest(member.name).into());
-                    }
-                    meter.add(member.size);
-                }
-                MemberKind::Layer(digest) => {
-                    let fits = |l: &&Layer| {
-                        l.stored.size == member.size && l.stored.digest == member.digest
-                    };
-                    let described = wanted.layers.get(&digest);
-                    let layer = described.and_then(|all| all.iter().find(fits));
-                    let layer = layer
-                        .filter(|l| l.is_consistent())
-                        .ok_or_else(|| ImportError::Mismatch(member.name.clone()))?;
-                    tar.begin(digest, layer.size)?;
-                    frames.send(&mut self.bundle, &member, layer, tar, meter)?;
-                    tar.end()?;
-                }
+                MemberKind::Config(id) => self.config(id, &name, size, bundle)?,
+                MemberKind::File(id) => self.file(id, &name, size, bundle)?,
+                MemberKind::Layer(id) => self.layer(id, &name, Blob { digest, size }, bundle)?,
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn folder(&mut self, folder: &Path) -> Result<(), ImportError> {
+        let open = |digest: &Digest| {
+            let path = folder.join(digest.hex());
+            File::open(&path).map_err(ImportError::io(&path))
+        };
+        let wanted = self.wanted;
+        for (digest, size) in &wanted.configs {
+            let name = config_file_name(digest);
+            self.config(*digest, &name, *size, &mut open(digest)?)?;
+        }
+        for (digest, size) in &wanted.files {
+            let name = blob_file_name(digest);
+            self.file(*digest, &name, *size, &mut open(digest)?)?;
+        }
+        for (diff_id, layers) in &wanted.layers {
+            let Some(layer) = layers.first() else {
+                continue;
+            };
+            let mut file = open(&layer.stored.digest)?;
+            self.layer(
+                *diff_id,
+                &Layer::file_name(diff_id),
+                layer.stored,
+                &mut file,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn config(
+        &mut self,
+        digest: Digest,
+        name: &str,
+        size: u64,
+        from: &mut impl Read,
+    ) -> Result<(), ImportError> {
+        if size > MAX_CONFIG || self.wanted.configs.get(&digest) != Some(&size) {
+            return Err(ImportError::Mismatch(name.to_owned()));
+        }
+        let mut bytes = Vec::new();
+        from.take(size)
+            .read_to_end(&mut bytes)
+            .map_err(BundleError::Io)?;
+        if Digest::of(&bytes) != digest {
+            return Err(BundleError::Digest(name.to_owned()).into());
+        }
+        self.tar.blob(digest, &bytes)?;
+        self.meter.add(size);
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        digest: Digest,
+        name: &str,
+        size: u64,
+        from: &mut impl Read,
+    ) -> Result<(), ImportError> {
+        if self.wanted.files.get(&digest) != Some(&size) {
+            return Err(ImportError::Mismatch(name.to_owned()));
+        }
+        if !self.files.put(&digest, size, from)? {
+            return Err(BundleError::Digest(name.to_owned()).into());
+        }
+        self.meter.add(size);
+        Ok(())
+    }
+
+    fn layer(
+        &mut self,
+        diff_id: Digest,
+        name: &str,
+        stored: Blob,
+        from: &mut impl Read,
+    ) -> Result<(), ImportError> {
+        let described = self.wanted.layers.get(&diff_id);
+        let layer = described.and_then(|all| all.iter().find(|l| l.stored == stored));
+        let layer = layer
+            .filter(|l| l.is_consistent())
+            .ok_or_else(|| ImportError::Mismatch(name.to_owned()))?;
+        self.tar.begin(diff_id, layer.size)?;
+        self.frames.send(from, name, layer, self.tar, self.meter)?;
+        Ok(self.tar.end()?)
     }
 }
 
@@ -201,21 +281,21 @@ impl Frames {
 
     fn send(
         &mut self,
-        bundle: &mut At,
-        member: &Member,
+        from: &mut impl Read,
+        name: &str,
         layer: &Layer,
         tar: &mut TarWriter,
         meter: &mut Meter<'_>,
     ) -> Result<(), ImportError> {
         for (index, frame) in layer.frames.iter().enumerate() {
             self.compressed.clear();
-            let taken = bundle
+            let taken = from
                 .by_ref()
                 .take(frame.len.into())
                 .read_to_end(&mut self.compressed)
                 .map_err(BundleError::Io)?;
             if taken != frame.len as usize {
-                return Err(BundleError::Truncated(member.name.clone()).into());
+                return Err(BundleError::Truncated(name.to_owned()).into());
             }
             let mut buffer = self.pool.take();
             layer
@@ -226,7 +306,7 @@ impl Frames {
                     buffer.content(),
                 )
                 .map_err(|error| ImportError::Frame {
-                    member: member.name.clone(),
+                    member: name.to_owned(),
                     error,
                 })?;
             tar.piece(buffer.freeze())?;
