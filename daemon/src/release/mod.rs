@@ -1,4 +1,5 @@
 //! What was published, and whether to believe it.
 
+pub mod download;
 pub mod import;
 pub mod offer;

@@ -124,6 +124,15 @@ codes! {
     ChannelRollback "channel-rollback" Trust "the channel is older than one that this appliance has seen" "Wait: a mirror may lag behind; if it stays so, tell the vendor which server this is.";
     ChannelEquivocation "channel-equivocation" Trust "the channel says two things under one serial" "Install nothing from it; tell the vendor: a key was stolen, or two people published at once.";
 
+    DownloadSettings "download-settings" Preflight "what is set for downloads cannot be used" "Mend the setting or the file that it names, then try again.";
+    DownloadMissing "download-missing" Input "a file of the channel is on none of its mirrors" "Try again later; tell the vendor.";
+    DownloadCut "download-cut" Preflight "the line was cut, or is too slow" "Try again: what is verified is kept.";
+    DownloadDamaged "download-damaged" Input "what a mirror sent is not what was signed, or not what was asked for" "Try another mirror; tell the vendor.";
+    MirrorUnreachable "mirror-unreachable" Preflight "no mirror of the channel answers" "Check the network, the proxy and the mirrors that are set, then try again.";
+    MirrorRefused "mirror-refused" Preflight "a mirror refused a request" "Check its token or password, then try again later.";
+    MirrorRedirect "mirror-redirect" Input "a mirror sends on to where Berth does not go" "Set the place itself as a mirror, if you trust it.";
+    MirrorCertificate "mirror-certificate" Trust "a mirror's certificate is not trusted" "Check this machine's clock; if a proxy of yours opens TLS, set its certificate file.";
+
     WrongProduct "wrong-product" Input "the bundle is for another product" "Choose a bundle of the installed product.";
     WrongArchitecture "wrong-architecture" Input "the release was not made for this machine's architecture" "Ask the vendor for a bundle for this architecture.";
     Downgrade "downgrade" Input "the release is older than what is installed" "Use `berth rollback` to go back.";
