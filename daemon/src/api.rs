@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::engine::Container;
-use crate::store::{Ended, Entry, Mended};
+use crate::store::{ChannelSettings, Ended, Entry, Mended};
 use crate::update::plan::PlanKind;
 use crate::update::{Phase, Plan};
 
@@ -228,6 +228,36 @@ pub struct TrustInfo {
     pub expires: Option<Timestamp>,
 }
 
+/// The channel and what it offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    pub settings: ChannelSettings,
+    /// `None`: nothing was believed yet.
+    pub serial: Option<u64>,
+    pub expires: Option<Timestamp>,
+    pub checked: Option<Timestamp>,
+    /// Oldest first.
+    pub releases: Vec<ChannelRelease>,
+    /// What the vendor says of the installed release, if it was withdrawn: one sentence.
+    pub installed: Option<String>,
+    /// The newest release that this appliance would take by itself now.
+    pub offer: Option<Version>,
+}
+
+/// A release of the channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelRelease {
+    pub version: Version,
+    pub published: Timestamp,
+    pub security: bool,
+    /// Its turn has come here; a person need not wait for it.
+    pub offered: bool,
+    /// Why nobody should install it.
+    pub withdrawn: Option<String>,
+    /// What to install in its place.
+    pub instead: Option<Version>,
+}
+
 /// A line of a service's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
@@ -261,6 +291,13 @@ pub trait Api: Clone + Send + Sync + 'static {
     fn apply(&self, request: ApplyRequest) -> impl Future<Output = Result<RunSummary>> + Send;
     /// Takes up a halted rollback again.
     fn resume(&self) -> impl Future<Output = Result<RunSummary>> + Send;
+
+    /// The channel that is followed, as it was last seen; nobody is asked.
+    fn channel(&self) -> Result<ChannelStatus>;
+    /// Follows a channel, or none.
+    fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()>;
+    /// Asks its server what it offers now.
+    fn check_channel(&self) -> impl Future<Output = Result<ChannelStatus>> + Send;
 
     /// Newest first.
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>>;

@@ -11,13 +11,14 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::{Appliance, bundle_info, release_info, status};
 use crate::api::{
-    Api, ApplyRequest, BundleForm, BundleInfo, ConfigValue, LogLine, Notice, PlanAnswer,
-    PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary, Status, TrustInfo, internal,
+    Api, ApplyRequest, BundleForm, BundleInfo, ChannelStatus, ConfigValue, LogLine, Notice,
+    PlanAnswer, PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary, Status, TrustInfo,
+    internal,
 };
 use crate::engine::docker::{Docker, LogStream};
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
-use crate::store::{Mended, Trust};
+use crate::store::{ChannelSettings, Mended, Trust};
 
 /// The most lines of a journal in one answer.
 const ENTRIES: u32 = 10_000;
@@ -53,7 +54,7 @@ impl<H: Host> Api for Appliance<Docker, H> {
             _ => {
                 let trust = Trust {
                     fingerprint: Some(fingerprint),
-                    root: None,
+                    ..Trust::default()
                 };
                 self.0.store.set_trust(&trust).map_err(internal)?;
                 // What the root before vouched for is vouched for no longer.
@@ -108,6 +109,21 @@ impl<H: Host> Api for Appliance<Docker, H> {
 
     async fn resume(&self) -> Result<RunSummary> {
         self.take_up().await
+    }
+
+    fn channel(&self) -> Result<ChannelStatus> {
+        self.answer_channel()
+    }
+
+    fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()> {
+        self.0
+            .store
+            .set_following(settings.as_ref())
+            .map_err(internal)
+    }
+
+    async fn check_channel(&self) -> Result<ChannelStatus> {
+        self.answer_check().await
     }
 
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>> {

@@ -31,6 +31,21 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .cloned()
             .collect();
         let known = self.known().await?;
+        let source = Source::Bundle {
+            file: offer.reopen().map_err(internal)?,
+            root: offer.root.clone(),
+        };
+        self.import(run, source, &wanted, &known).await
+    }
+
+    /// Imports releases, and tells who listens how far it is.
+    pub(super) async fn import(
+        &self,
+        run: i64,
+        source: Source,
+        releases: &[Release],
+        known: &Known,
+    ) -> Result<(), Refusal> {
         let notices = self.0.notices.clone();
         let tell = move |progress: Progress| {
             let what = match progress.phase {
@@ -47,21 +62,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 total,
             }));
         };
-        let bundle = offer.reopen().map_err(internal)?;
-        let files = self.0.store.files_dir();
-        let imported = import::import(
-            &self.0.engine,
-            Source::Bundle {
-                file: bundle,
-                root: offer.root.clone(),
-            },
-            &wanted,
-            &known,
-            &files,
-            tell,
-        )
-        .await
-        .map_err(|error| error.refusal())?;
+        let (engine, files) = (&self.0.engine, self.0.store.files_dir());
+        let imported = import::import(engine, source, releases, known, &files, tell)
+            .await
+            .map_err(|error| error.refusal())?;
         log::info!(
             "fetched {} layers, {} were here, {} bytes read",
             imported.layers,
@@ -72,7 +76,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     }
 
     /// Layers of releases that the journal marks as fetched and whose images are all there.
-    async fn known(&self) -> Result<Known, Refusal> {
+    pub(super) async fn known(&self) -> Result<Known, Refusal> {
         let mut known = Known::none();
         let ctx = self.context(self.place().await?, None);
         for stored in self.0.store.releases().map_err(internal)? {

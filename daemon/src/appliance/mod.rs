@@ -10,6 +10,7 @@ use std::time::Duration;
 use berth_format::image::Platform;
 use berth_format::{Code, Digest, Refusal, Release};
 use futures_util::FutureExt;
+use semver::Version;
 use tokio::sync::{OwnedMutexGuard, broadcast};
 
 use crate::api::{
@@ -30,6 +31,7 @@ use crate::update::{Phase, driver};
 
 mod answers;
 mod bring;
+mod channel;
 mod config;
 mod status;
 mod supervise;
@@ -210,6 +212,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     fn accept(&self, file: &File) -> Result<(u64, Arc<Offer>)> {
         let trust = self.0.store.trust().map_err(internal)?;
         let offer = Arc::new(offer::read(file, &trust, self.0.host.now())?);
+        // A rotation is believed whether anything of this bundle is installed or not.
+        if let Some(newer) = offer.trust.as_ref().filter(|_| trust.root.is_some()) {
+            self.0.store.set_trust(newer).map_err(internal)?;
+        }
         let mut offers = self.offers();
         let id = self.0.next_offer.fetch_add(1, Ordering::Relaxed);
         offers.insert(id, Arc::clone(&offer));
@@ -225,18 +231,39 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         place: &Place,
     ) -> Result<(Planned, Option<Arc<Offer>>)> {
         let offer = request.bundle.map(|id| self.offer(id)).transpose()?;
-        let offered: Vec<Available> = offer
-            .iter()
-            .flat_map(|o| &o.releases)
-            .map(|(release, bytes)| (release.clone(), Digest::of(bytes)))
-            .collect();
+        let installed = self.0.store.installed().map_err(internal)?;
+        let channel = self.kept_channel()?;
+        let offered: Vec<Available> = match &offer {
+            Some(offer) => offer
+                .releases
+                .iter()
+                .map(|(release, bytes)| (release.clone(), Digest::of(bytes)))
+                .collect(),
+            None => self.of_channel(installed.as_ref().map(|i| &i.version))?,
+        };
+        let withdrawn = channel.iter().flat_map(|channel| {
+            let all = channel.releases.keys();
+            all.filter_map(|v| Some((v.clone(), channel::withdrawn(channel, v)?)))
+        });
+        let withdrawn: BTreeMap<_, _> = withdrawn.collect();
         let wanted = Wanted {
             kind: request.kind,
             to: request.to.as_ref(),
             retry_quarantined: request.retry_quarantined,
             offered: &offered,
+            withdrawn: &withdrawn,
         };
         Ok((planner::make(&self.0.store, place, &wanted)?, offer))
+    }
+
+    /// What the channel offers beyond what runs.
+    fn of_channel(&self, installed: Option<&Version>) -> Result<Vec<Available>> {
+        let offered = self.0.store.offered().map_err(internal)?;
+        Ok(offered
+            .into_iter()
+            .filter(|(release, _)| installed.is_none_or(|i| release.version > *i))
+            .map(|(release, bytes)| (release, Digest::of(&bytes)))
+            .collect())
     }
 
     async fn checks(&self, ctx: &Context<E, H>, planned: &Planned) -> Result<Vec<Check>> {
@@ -309,7 +336,13 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .store
             .begin(&planned.plan, &planned.values, phase, at)
             .map_err(internal)?;
-        let bring = offer.map(|offer| self.bring(offer, run.id));
+        let bring = match offer {
+            Some(offer) => Some(self.bring(offer, run.id)),
+            None => {
+                let follows = self.0.store.following().map_err(internal)?.is_some();
+                follows.then(|| self.bring_from_channel(run.id))
+            }
+        };
         let summary = status::summary(&run);
         Self::spawn(Context { bring, ..ctx }, run, guard);
         Ok(summary)
@@ -326,6 +359,14 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 let digest = Digest::of(bytes);
                 if planned.plan.hops.iter().any(|hop| hop.release == digest) {
                     store.put_release(release, bytes).map_err(internal)?;
+                }
+            }
+        }
+        if offer.is_none() {
+            for (release, bytes) in store.offered().map_err(internal)? {
+                let digest = Digest::of(&bytes);
+                if planned.plan.hops.iter().any(|hop| hop.release == digest) {
+                    store.put_release(&release, &bytes).map_err(internal)?;
                 }
             }
         }

@@ -12,7 +12,8 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use berth_format::bundle::{self, Head, RootFile, read_head};
-use berth_format::root::{Role, Root, RootError};
+use berth_format::channel::Seen;
+use berth_format::root::{End, Role, Root, RootError};
 use berth_format::signature::Subject;
 use berth_format::{Code, Digest, Product, Refusal, Release};
 
@@ -37,7 +38,8 @@ pub fn read(file: &File, trust: &Trust, now: jiff::Timestamp) -> Result<Offer, R
     let size = file.metadata().map_err(crate::api::internal)?.len();
     let head = read_head(&mut file).map_err(|e| e.refusal())?;
     let (root, kept) = believe(&head, trust)?;
-    if root.expires < now {
+    let (root, kept) = follow(root, kept, &head, trust);
+    if root.is_expired(trust.seen.now(now)) {
         return Err(
             Refusal::new(Code::TrustExpired, "the root of trust is past its expiry")
                 .because(format!("an expiry after {now}"), root.expires.to_string()),
@@ -94,6 +96,25 @@ fn believe(head: &Head, trust: &Trust) -> Result<(Root, Option<Trust>), Refusal>
     Ok((confirmed(file)?, Some(pin(file)?)))
 }
 
+/// Later roots in the bundle, each signed by the one before it, are believed as those of a channel
+/// are; one that is not ends the walk, and what is signed under the last good one still counts.
+fn follow(root: Root, kept: Option<Trust>, head: &Head, trust: &Trust) -> (Root, Option<Trust>) {
+    let mut newest = kept;
+    let keep = |root: &Root, file: &RootFile| {
+        newest = Some(Trust {
+            root: Some(String::from_utf8_lossy(&file.bytes).into_owned()),
+            seen: trust.seen.under(root),
+            fingerprint: newest.as_ref().map_or(trust.fingerprint, |t| t.fingerprint),
+        });
+        Ok::<_, std::convert::Infallible>(())
+    };
+    let (root, end) = root.follow(head.roots(), keep);
+    if let End::Refused(error) = end {
+        log::warn!("a later root in the bundle is not believed: {error}");
+    }
+    (root, newest)
+}
+
 /// What to keep when a root is trusted: confirmed by its fingerprint, or laid down by a package.
 pub fn pin(file: &RootFile) -> Result<Trust, Refusal> {
     confirmed(file)?;
@@ -101,6 +122,7 @@ pub fn pin(file: &RootFile) -> Result<Trust, Refusal> {
     Ok(Trust {
         fingerprint: Some(Digest::of(&file.bytes)),
         root: Some(text),
+        seen: Seen::default(),
     })
 }
 

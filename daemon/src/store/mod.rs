@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::Connection;
 
+mod channel;
 mod installed;
 mod journal;
 mod mended;
@@ -17,6 +18,7 @@ mod releases;
 mod settings;
 mod trust;
 
+pub use channel::{ChannelSettings, Following};
 pub use installed::{Installed, PlacedNetwork, PlacedService, Previous};
 pub use journal::{Ended, Entry, Outcome, Run};
 pub use mended::Mended;
@@ -100,6 +102,11 @@ impl Store {
     /// Shipped files by digest.
     pub fn files_dir(&self) -> PathBuf {
         self.dir.join("files")
+    }
+
+    /// Blobs of a channel on their way into Docker.
+    pub fn downloads_dir(&self) -> PathBuf {
+        self.dir.join("downloads")
     }
 
     /// Room that is kept on this disk while an update is under way, and let go when it is full.

@@ -10,6 +10,13 @@ CREATE TABLE releases (
     failed  TEXT                         -- why it is quarantined
 ) STRICT;
 
+-- Releases that the channel offers, verified.
+CREATE TABLE offered (
+    version TEXT PRIMARY KEY,
+    digest  TEXT NOT NULL,
+    bytes   BLOB NOT NULL
+) STRICT;
+
 -- What the admin set.
 CREATE TABLE config (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 

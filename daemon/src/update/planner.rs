@@ -25,8 +25,10 @@ pub struct Wanted<'a> {
     pub kind: PlanKind,
     pub to: Option<&'a Version>,
     pub retry_quarantined: bool,
-    /// From a bundle; none: what the store has.
+    /// From a bundle, or from the channel; none: what the store has.
     pub offered: &'a [Available],
+    /// What the vendor took back, and why.
+    pub withdrawn: &'a BTreeMap<Version, String>,
 }
 
 /// A plan with what it was made from.
@@ -265,6 +267,11 @@ fn forward(
         }
     }
     let from = installed.map(|i| &i.version);
+    here.retain(|version, _| !wanted.withdrawn.contains_key(version));
+    if let Some((to, why)) = wanted.to.and_then(|to| wanted.withdrawn.get_key_value(to)) {
+        let summary = format!("the vendor has withdrawn {to}");
+        return Err(Refusal::new(Code::Withdrawn, summary).found(why.clone()));
+    }
     let usable: Vec<&Release> = here
         .values()
         .filter(|(_, failed)| failed.is_none() || wanted.retry_quarantined)

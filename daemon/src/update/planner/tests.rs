@@ -27,6 +27,7 @@ fn refused(bench: &Bench, kind: PlanKind, offered: &[Available]) -> Refusal {
         to: None,
         retry_quarantined: false,
         offered,
+        withdrawn: &BTreeMap::new(),
     };
     match make(&bench.store, &bench.place, &wanted) {
         Ok(_) => panic!("it was planned"),
@@ -80,6 +81,7 @@ fn each_hop_has_the_values_of_its_own_form() {
         to: None,
         retry_quarantined: false,
         offered: &offered,
+        withdrawn: &BTreeMap::new(),
     };
     let planned = make(&bench.store, &bench.place, &wanted).unwrap();
     let modes: Vec<_> = planned.values.iter().map(|v| v["MODE"].as_str()).collect();

@@ -141,6 +141,7 @@ impl Bench {
             to,
             retry_quarantined: false,
             offered: &offered,
+            withdrawn: &BTreeMap::new(),
         };
         planner::make(&self.store, &self.place, &wanted).ok()
     }
