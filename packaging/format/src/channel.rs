@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::daemon;
 use crate::digest::Digest;
-use crate::image::{Blob, Platform};
 use crate::name::{ChannelName, Product};
 use crate::release;
 use crate::rollout::Rollout;
@@ -93,15 +93,17 @@ pub struct Entry {
     pub superseded_by: Option<Version>,
 }
 
-/// The daemon's own update.
+/// The daemon that appliances should run: named here, signed for by the release key
+/// ([`crate::daemon`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Berth {
     /// Of the daemon.
     pub version: Version,
-    /// The program by platform; it lies under `files/`.
-    #[serde(deserialize_with = "crate::strict::ordered")]
-    pub files: BTreeMap<Platform, Blob>,
+    /// Of `berth-VERSION.json`.
+    pub digest: Digest,
+    /// Bytes of it.
+    pub size: u64,
 }
 
 /// What a channel says of a version.
@@ -154,11 +156,10 @@ impl Channel {
             let problem = self.problem_of(version, entry)?;
             Some(format!("release {version}: {problem}"))
         });
-        let berth = self.berth.as_ref().filter(|berth| {
-            berth.files.is_empty() || berth.files.values().any(|file| file.size == 0)
-        });
+        let is_possible = |size: u64| size > 0 && size <= daemon::MAX_BYTES;
+        let berth = self.berth.as_ref().filter(|berth| !is_possible(berth.size));
         release
-            .chain(berth.map(|_| "berth: it has no files, or an empty one".into()))
+            .chain(berth.map(|berth| format!("berth: {} bytes", berth.size)))
             .next()
     }
 

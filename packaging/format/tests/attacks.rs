@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use berth_format::channel::{
     Accepted, Channel, ChannelError, Expiry, Kept, MAX_BYTES, Seen, Standing,
 };
+use berth_format::daemon::{self, Daemon};
+use berth_format::image::{Blob, Platform};
 use berth_format::rollout::{Asked, Rollout, bucket};
 use berth_format::root::{Role, Root};
 use berth_format::signature::{SignatureError, Subject};
@@ -378,6 +380,10 @@ fn wrong_product_channel_and_role_are_refused() {
             product: &name,
             version: &version,
         },
+        Subject::Daemon {
+            product: &name,
+            version: &version,
+        },
         Subject::Bundle { product: &name },
         Subject::Channel {
             product: &other,
@@ -436,6 +442,62 @@ fn a_channel_key_signs_neither_roots_nor_releases() {
     let bytes = berth_format::canonical(&next);
     let signatures = world.ring.root_signatures(&[1], &next, &bytes);
     assert!(world.root.next(&bytes, &signatures).is_err());
+}
+
+#[test]
+fn stolen_channel_key_brings_no_daemon() {
+    let world = World::new();
+    let good = Daemon {
+        format: 1,
+        product: product(),
+        version: "0.2.0".parse().unwrap(),
+        files: [(
+            Platform::linux("amd64"),
+            Blob {
+                digest: Digest::of(b"a program"),
+                size: 9,
+            },
+        )]
+        .into(),
+    };
+    let believe = |key: usize, signed_as: &str, daemon: &Daemon| {
+        let bytes = daemon.to_bytes();
+        let version = signed_as.parse().unwrap();
+        let name = product();
+        let subject = Subject::Daemon {
+            product: &name,
+            version: &version,
+        };
+        let signatures = world.ring.sign(&[key], &bytes, &subject);
+        daemon::believe(&world.root, &good.version, &bytes, &signatures)
+            .map_err(|error| error.refusal().code)
+    };
+    assert_eq!(believe(0, "0.2.0", &good).as_ref(), Ok(&good));
+    assert_eq!(believe(1, "0.2.0", &good), Err(Code::SignatureInvalid));
+    assert_eq!(believe(0, "0.3.0", &good), Err(Code::SignatureMismatch));
+    let with = |change: fn(&mut Daemon)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        believe(0, "0.2.0", &bad)
+    };
+    for change in [
+        (|d: &mut Daemon| d.version = "0.3.0".parse().unwrap()) as fn(&mut Daemon),
+        |d| d.product = "other".parse().unwrap(),
+        |d| d.format = 2,
+        |d| d.files.clear(),
+        |d| d.files.values_mut().for_each(|file| file.size = 0),
+    ] {
+        assert_eq!(with(change), Err(Code::ManifestInvalid));
+    }
+    // A release is no daemon, though the same key signs both.
+    let name = product();
+    let subject = Subject::Release {
+        product: &name,
+        version: &good.version,
+    };
+    let signatures = world.ring.sign(&[0], &good.to_bytes(), &subject);
+    let error = daemon::believe(&world.root, &good.version, &good.to_bytes(), &signatures);
+    assert_eq!(error.unwrap_err().refusal().code, Code::SignatureMismatch);
 }
 
 #[test]

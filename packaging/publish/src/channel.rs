@@ -16,7 +16,7 @@ use berth_format::bundle::{BundleError, believe};
 use berth_format::channel::{self, Berth, Channel, Entry, Expiry, FILE, FORMAT, Seen, signed_name};
 use berth_format::root::Role;
 use berth_format::signature::{MAX_FILES, SignatureError, Subject, file_name};
-use berth_format::{ChannelName, Digest, Refusal, Release, root};
+use berth_format::{ChannelName, Digest, Refusal, Release, daemon, root};
 use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
@@ -43,6 +43,8 @@ pub enum PublishError {
     NoRelease { version: Version, dir: PathBuf },
     #[error(transparent)]
     Release(#[from] BundleError),
+    #[error("{} is there already and differs", .0.display())]
+    Exists(PathBuf),
     #[error("{}: {problem}", path.display())]
     Blob { path: PathBuf, problem: String },
     #[error("no channel {channel} in {}", dir.display())]
@@ -114,8 +116,16 @@ impl Publisher {
     /// A release of the folder with its digest and size, after everything that it names was read.
     pub fn release(&self, version: &Version) -> Result<(Release, Digest, u64), PublishError> {
         let dir = self.out.dir();
-        let name = format!("release-{version}.json");
-        let path = dir.join(&name);
+        let (bytes, signatures) = self.read(&format!("release-{version}.json"), version)?;
+        let release = believe(&self.signer.root, version, &bytes, &signatures)?;
+        blobs::check(dir, &release, self.progress)?;
+        Ok((release, Digest::of(&bytes), bytes.len() as u64))
+    }
+
+    // A signed file of the folder, not believed yet.
+    fn read(&self, name: &str, version: &Version) -> Result<SignedFile, PublishError> {
+        let dir = self.out.dir();
+        let path = dir.join(name);
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => PublishError::NoRelease {
                 version: version.clone(),
@@ -124,10 +134,8 @@ impl Publisher {
             _ => at(&path)(error),
         })?;
         let signatures =
-            signed::read_signatures(dir, &name).map_err(|(path, error)| at(&path)(error))?;
-        let release = believe(&self.signer.root, version, &bytes, &signatures)?;
-        blobs::check(dir, &release, self.progress)?;
-        Ok((release, Digest::of(&bytes), bytes.len() as u64))
+            signed::read_signatures(dir, name).map_err(|(path, error)| at(&path)(error))?;
+        Ok((bytes, signatures))
     }
 
     /// A channel of the folder as it stands, which may have expired.
@@ -226,21 +234,23 @@ impl Publisher {
         })
     }
 
-    /// Offers a daemon.
-    pub fn berth(&self, name: &ChannelName, berth: &Berth) -> Result<Published, PublishError> {
+    /// Names a daemon of the folder, after its programs were read.
+    pub fn daemon(&self, name: &ChannelName, version: &Version) -> Result<Published, PublishError> {
         self.must_have(name)?;
+        let dir = self.out.dir();
+        let file = daemon::file_name(version);
+        let (bytes, signatures) = self.read(&file, version)?;
+        let daemon = daemon::believe(&self.signer.root, version, &bytes, &signatures)
+            .map_err(|error| PublishError::Refused(Box::new(error.refusal())))?;
+        blobs::check_files(dir, &file, daemon.files.values(), self.progress)?;
         self.change(name, None, true, |channel| {
-            channel.berth = Some(berth.clone());
+            channel.berth = Some(Berth {
+                version: version.clone(),
+                digest: Digest::of(&bytes),
+                size: bytes.len() as u64,
+            });
             Ok(())
         })
-    }
-
-    /// Puts a file of the daemon into the folder.
-    pub fn put_file(&self, bytes: &[u8]) -> Result<Digest, PublishError> {
-        let digest = Digest::of(bytes);
-        self.out
-            .put(&berth_format::release::blob_file_name(&digest), bytes)?;
-        Ok(digest)
     }
 
     /// Signs a channel anew as it is, for longer.
@@ -372,6 +382,9 @@ impl Publisher {
         Ok(())
     }
 }
+
+// Bytes and signatures.
+type SignedFile = (Vec<u8>, Vec<Vec<u8>>);
 
 /// The role that signs channels.
 pub const ROLE: Role = Role::Channel;

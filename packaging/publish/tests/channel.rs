@@ -211,21 +211,36 @@ fn promote_withdraw_and_refresh_say_what_they_should() {
 
     // The daemon comes along.
     shop.put("berthd", "a program");
-    let berth = [
-        "--channel",
-        "stable",
-        "--berth-version",
+    let offer = ["--channel", "stable", "--daemon-version", "0.2.0"];
+    let offer = Shop::channel("daemon", late, &offer);
+    shop.refused(&offer, "not-found");
+    let add = [
+        "daemon",
+        "out",
+        "--daemon-version",
         "0.2.0",
         "--file",
         "linux/amd64=berthd",
+        "--key",
+        "keys",
     ];
-    shop.good(&Shop::channel("berth", late, &berth));
+    shop.good(&add);
+    shop.good(&offer);
     let berth = stable(&shop, late).berth.unwrap();
-    let file = berth.files.values().next().unwrap();
-    assert_eq!(
-        shop.read(&format!("out/files/{}", file.digest.hex())),
-        b"a program"
-    );
+    let bytes = shop.read("out/berth-0.2.0.json");
+    assert_eq!(berth.digest, Digest::of(&bytes));
+    let root = Root::parse(&shop.read("keys/1.root.json")).unwrap();
+    let signature = shop.read("out/berth-0.2.0.json.minisig");
+    let daemon =
+        berth_format::daemon::believe(&root, &berth.version, &bytes, &[signature]).unwrap();
+    let file = daemon.files.values().next().unwrap();
+    let program = format!("out/files/{}", file.digest.hex());
+    assert_eq!(shop.read(&program), b"a program");
+    // Another program is another version, and a damaged one does not leave this machine.
+    shop.put("berthd", "another program");
+    shop.refused(&add, "release-exists");
+    shop.put(&program, "b program");
+    shop.refused(&offer, "bundle-damaged");
 }
 
 #[test]
@@ -569,4 +584,58 @@ fn after_a_rotation_of_the_channel_key_the_channel_goes_on() {
         )
         .unwrap();
     assert_eq!(accepted.channel.serial, 2);
+}
+
+#[test]
+fn after_a_rotation_of_the_release_key_known_releases_are_signed_anew() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    shop.build("1.1.0", "");
+    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+    let old = stable(&shop, DAY_1);
+    shop.good(&["root", "new-key", "keys/release-2.key", "--no-password"]);
+    shop.good(&[
+        "root",
+        "rotate",
+        "keys",
+        "--role",
+        "release",
+        "--remove",
+        "keys/release.pub",
+        "--add",
+        "keys/release-2.pub",
+        "--now",
+        DAY_1,
+    ]);
+    shop.good(&["root", "sign", "keys/2.root.json", "--key", "keys/root.key"]);
+    // What the old key signed is none any more.
+    let more = publish(DAY_2, &["--release", "1.1.0"]);
+    shop.refused(&more, "signature-invalid");
+    let resign = |version: &'static str| {
+        [
+            "resign",
+            "out",
+            "--release",
+            version,
+            "--key",
+            "keys/release-2.key",
+        ]
+    };
+    let bytes = shop.read("out/release-1.1.0.json");
+    let told = shop.good(&resign("1.1.0")).out;
+    assert!(told.contains(&Digest::of(&bytes).to_string()), "{told}");
+    shop.good(&resign("1.0.0"));
+    assert_eq!(shop.read("out/release-1.1.0.json"), bytes);
+    shop.good(&more);
+    // The channel still names the same bytes.
+    let bytes = shop.read("out/stable/channel.json");
+    let new = Channel::parse(&bytes).unwrap();
+    let first = "1.0.0".parse().unwrap();
+    assert_eq!(new.releases[&first], old.releases[&first]);
+    // What nobody ever signed gets no signature by this.
+    let bytes = shop.read("out/release-1.0.0.json");
+    let text = String::from_utf8(bytes).unwrap();
+    shop.put("out/release-1.0.0.json", &text.replace("shop", "shoq"));
+    shop.refused(&resign("1.0.0"), "signature-invalid");
+    shop.refused(&resign("9.0.0"), "not-found");
 }
