@@ -1,7 +1,8 @@
 //! `channel.json`: which releases a channel offers, each by digest and size.
 //!
 //! A channel is a folder of static files: `<channel>/channel.json` beside the releases and blobs.
-//! What is in the file says [`Channel`]; whether it is believed says [`Seen::judge`]. A reader
+//! What is in the file says [`Channel`]; whether it is believed says [`Seen::judge`]; whether a
+//! fetched file is the one that it names says [`Channel::release`]. A reader
 //! fetches `channel.json`, then its signature under a name that holds the digest of these very
 //! bytes ([`signed_name`]), so that it never gets one publication's file and another's signature.
 
@@ -18,8 +19,10 @@ use crate::release;
 use crate::rollout::Rollout;
 
 mod judge;
+mod named;
 
 pub use judge::{Accepted, ChannelError, Expiry, Kept, Seen};
+pub use named::NamedError;
 
 /// The format that this crate reads and writes.
 pub const FORMAT: u32 = 1;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use berth_format::bundle::{BundleError, believe};
 use berth_format::channel::{self, Berth, Channel, Entry, Expiry, FILE, FORMAT, Seen, signed_name};
 use berth_format::root::Role;
-use berth_format::signature::{MAX_FILES, SignatureError, Subject, file_name};
+use berth_format::signature::SignatureError;
 use berth_format::{ChannelName, Digest, Refusal, Release, daemon, root};
 use jiff::{SignedDuration, Timestamp};
 use semver::Version;
@@ -28,17 +28,17 @@ use crate::signer::Signer;
 
 mod blobs;
 mod change;
+mod write;
 
 pub use change::{ChangeError, Offer};
-
-/// So many earlier serials keep their signatures, for readers who are slow.
-const KEPT: u64 = 16;
 
 /// Why a channel cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("there is no folder {}", .0.display())]
+    NoFolder(PathBuf),
     #[error("no release {version} in {}", dir.display())]
     NoRelease { version: Version, dir: PathBuf },
     #[error(transparent)]
@@ -98,19 +98,13 @@ impl Publisher {
         times: Times,
         progress: Progress,
     ) -> Result<Self, PublishError> {
-        keys::no_secrets(dir)?;
-        let out = Out::open(dir)?;
+        let out = take(dir)?;
         Ok(Self {
             out,
             signer,
             times,
             progress,
         })
-    }
-
-    /// The time that is signed.
-    pub fn now(&self) -> Timestamp {
-        self.times.now
     }
 
     /// A release of the folder with its digest and size, after everything that it names was read.
@@ -305,7 +299,7 @@ impl Publisher {
         if let Some(old) = old.filter(|old| {
             only_if_changed && old.releases == channel.releases && old.berth == channel.berth
         }) {
-            self.put_roots()?;
+            write::put_roots(&self.out, &self.signer)?;
             return Ok(Published {
                 channel: old,
                 path,
@@ -315,72 +309,22 @@ impl Publisher {
         if let Some(problem) = channel.problem() {
             return Err(ChangeError::Unsound(problem).into());
         }
-        self.write(&channel)?;
+        write::write(&self.out, &self.signer, &channel)?;
         Ok(Published {
             channel,
             path,
             is_new: true,
         })
     }
+}
 
-    fn write(&self, channel: &Channel) -> Result<(), PublishError> {
-        let name = &channel.channel;
-        let bytes = channel.to_bytes();
-        let subject = Subject::Channel {
-            product: &channel.product,
-            channel: name,
-            serial: channel.serial,
-        };
-        let signatures = self.signer.sign(&bytes, &subject)?;
-        // What leaves this machine is what an appliance would take.
-        Seen::default()
-            .judge(
-                &self.signer.root,
-                name,
-                &bytes,
-                &signatures,
-                channel.published,
-                Expiry::Enforced,
-            )
-            .map_err(|error| PublishError::Refused(Box::new(error.refusal())))?;
-        self.put_roots()?;
-        self.out.make_dir(name.as_str())?;
-        let good = format!("{name}/{}", signed_name(&Digest::of(&bytes)));
-        signed::put(&self.out, &good, &bytes, &signatures)?;
-        self.out.put(&format!("{name}/{FILE}"), &bytes)?;
-        self.tidy(channel)
+/// Takes a folder that is there, and in which no secret key lies.
+pub(crate) fn take(dir: &Path) -> Result<Out, PublishError> {
+    if !dir.is_dir() {
+        return Err(PublishError::NoFolder(dir.to_owned()));
     }
-
-    fn put_roots(&self) -> Result<(), PublishError> {
-        for file in &self.signer.roots {
-            let name = root::file_name(file.version);
-            signed::put(&self.out, &name, &file.bytes, &file.signatures)?;
-        }
-        Ok(())
-    }
-
-    // Takes away what only a very slow reader could still ask for.
-    fn tidy(&self, channel: &Channel) -> Result<(), PublishError> {
-        let dir = self.out.path(channel.channel.as_str());
-        for entry in fs::read_dir(&dir).map_err(at(&dir))? {
-            let path = entry.map_err(at(&dir))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let Ok(bytes) = fs::read(&path) else { continue };
-            if name != signed_name(&Digest::of(&bytes)) {
-                continue;
-            }
-            let old = Channel::parse(&bytes).ok();
-            if old.is_some_and(|old| old.serial.saturating_add(KEPT) < channel.serial) {
-                let folder = &channel.channel;
-                self.out.remove(&format!("{folder}/{name}"))?;
-                for n in 1..=MAX_FILES {
-                    self.out
-                        .remove(&format!("{folder}/{}", file_name(&name, n)))?;
-                }
-            }
-        }
-        Ok(())
-    }
+    keys::no_secrets(dir)?;
+    Ok(Out::open(dir)?)
 }
 
 // Bytes and signatures.

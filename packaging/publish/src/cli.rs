@@ -236,7 +236,9 @@ impl From<PublishError> for Failure {
             PublishError::Out(error) => error.into(),
             PublishError::Release(error) => error.refusal().into(),
             PublishError::Refused(refusal) => Self::Refused(refusal),
-            PublishError::NoRelease { .. } | PublishError::NoChannel { .. } => {
+            PublishError::NoFolder(_)
+            | PublishError::NoRelease { .. }
+            | PublishError::NoChannel { .. } => {
                 Refusal::new(Code::NotFound, Code::NotFound.means())
                     .found(found)
                     .next("Run `berth-publish build` or `berth-publish channel publish` first.")

@@ -12,9 +12,7 @@ use berth_format::release::blob_file_name;
 use berth_format::signature::Subject;
 use semver::Version;
 
-use crate::channel::PublishError;
-use crate::keys::no_secrets;
-use crate::out::Out;
+use crate::channel::{PublishError, take};
 use crate::signed;
 use crate::signer::Signer;
 
@@ -25,8 +23,7 @@ pub fn add(
     programs: &[(Platform, PathBuf)],
     signer: &Signer,
 ) -> Result<PathBuf, PublishError> {
-    no_secrets(dir)?;
-    let out = Out::open(dir)?;
+    let out = take(dir)?;
     let mut files = BTreeMap::new();
     for (platform, path) in programs {
         let bytes = fs::read(path).map_err(at(path))?;

@@ -10,8 +10,7 @@ use berth_format::root::Root;
 use berth_format::signature::Subject;
 use semver::Version;
 
-use crate::channel::PublishError;
-use crate::out::Out;
+use crate::channel::{PublishError, take};
 use crate::signed;
 use crate::signer::Signer;
 
@@ -23,7 +22,7 @@ pub fn resign(
     versions: &[Version],
     signer: &Signer,
 ) -> Result<Vec<(Version, Digest)>, PublishError> {
-    let out = Out::open(dir)?;
+    let out = take(dir)?;
     let mut done = Vec::new();
     for version in versions {
         let name = format!("release-{version}.json");
