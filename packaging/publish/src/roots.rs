@@ -170,21 +170,28 @@ pub fn init(dir: &Path, root: &Root) -> Result<PathBuf, KeyError> {
     write(dir, root)
 }
 
-/// Changes the draft, or begins one that follows the newest root.
+/// Changes the draft, or begins one that follows the newest root and expires at `expires`.
+///
+/// A draft keeps its expiry unless `is_said`.
 pub fn edit(
     dir: &Path,
     expires: Timestamp,
+    is_said: bool,
     change: impl FnOnce(&mut Root) -> Result<(), KeyError>,
 ) -> Result<(Root, PathBuf), KeyError> {
     let folder = read(dir)?;
     let mut root = match (folder.draft, folder.root) {
-        (Some((draft, file)), _) => {
+        (Some((mut draft, file)), _) => {
             if !file.signatures.is_empty() {
                 return Err(KeyError::Signed(dir.join(file_name(draft.version))));
+            }
+            if is_said {
+                draft.expires = expires;
             }
             draft
         }
         (None, Some(mut root)) => {
+            root.expires = expires;
             root.version = root
                 .version
                 .checked_add(1)
@@ -193,7 +200,6 @@ pub fn edit(
         }
         (None, None) => return Err(KeyError::NoRoot(dir.to_owned())),
     };
-    root.expires = expires;
     change(&mut root)?;
     let path = write(dir, &root)?;
     Ok((root, path))
