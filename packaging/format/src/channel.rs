@@ -1,7 +1,8 @@
 //! `channel.json`: which releases a channel offers, each by digest and size.
 //!
 //! A channel is a folder of static files: `<channel>/channel.json` beside the releases and blobs.
-//! What is in the file says [`Channel`]; whether it is believed says [`Seen::judge`]. A reader
+//! What is in the file says [`Channel`]; whether it is believed says [`Seen::judge`]; whether a
+//! fetched file is the one that it names says [`Channel::release`]. A reader
 //! fetches `channel.json`, then its signature under a name that holds the digest of these very
 //! bytes ([`signed_name`]), so that it never gets one publication's file and another's signature.
 
@@ -11,15 +12,17 @@ use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::daemon;
 use crate::digest::Digest;
-use crate::image::{Blob, Platform};
 use crate::name::{ChannelName, Product};
 use crate::release;
 use crate::rollout::Rollout;
 
 mod judge;
+mod named;
 
 pub use judge::{Accepted, ChannelError, Expiry, Kept, Seen};
+pub use named::NamedError;
 
 /// The format that this crate reads and writes.
 pub const FORMAT: u32 = 1;
@@ -93,15 +96,17 @@ pub struct Entry {
     pub superseded_by: Option<Version>,
 }
 
-/// The daemon's own update.
+/// The daemon that appliances should run: named here, signed for by the release key
+/// ([`crate::daemon`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Berth {
     /// Of the daemon.
     pub version: Version,
-    /// The program by platform; it lies under `files/`.
-    #[serde(deserialize_with = "crate::strict::ordered")]
-    pub files: BTreeMap<Platform, Blob>,
+    /// Of `berth-VERSION.json`.
+    pub digest: Digest,
+    /// Bytes of it.
+    pub size: u64,
 }
 
 /// What a channel says of a version.
@@ -154,11 +159,10 @@ impl Channel {
             let problem = self.problem_of(version, entry)?;
             Some(format!("release {version}: {problem}"))
         });
-        let berth = self.berth.as_ref().filter(|berth| {
-            berth.files.is_empty() || berth.files.values().any(|file| file.size == 0)
-        });
+        let is_possible = |size: u64| size > 0 && size <= daemon::MAX_BYTES;
+        let berth = self.berth.as_ref().filter(|berth| !is_possible(berth.size));
         release
-            .chain(berth.map(|_| "berth: it has no files, or an empty one".into()))
+            .chain(berth.map(|berth| format!("berth: {} bytes", berth.size)))
             .next()
     }
 

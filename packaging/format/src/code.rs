@@ -122,6 +122,7 @@ codes! {
     TrustFingerprint "trust-fingerprint" Trust "the root of trust is another than the one that was confirmed" "Ask the vendor for the fingerprint, over another way than this file came.";
     TrustExpired "trust-expired" Trust "signed metadata is past its expiry" "Get a fresh bundle from the vendor, and check this machine's clock.";
     ChannelRollback "channel-rollback" Trust "the channel is older than one that this appliance has seen" "Wait: a mirror may lag behind; if it stays so, tell the vendor which server this is.";
+    ChannelMismatch "channel-mismatch" Trust "a file is not the one that the channel names" "Try again; if it stays so, tell the vendor which server or mirror this is.";
     ChannelEquivocation "channel-equivocation" Trust "the channel says two things under one serial" "Install nothing from it; tell the vendor: a key was stolen, or two people published at once.";
 
     DownloadSettings "download-settings" Preflight "what is set for downloads cannot be used" "Mend the setting or the file that it names, then try again.";

@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod channel;
 pub mod code;
 pub mod config;
+pub mod daemon;
 pub mod digest;
 pub mod image;
 pub mod key;

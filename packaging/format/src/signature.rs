@@ -49,6 +49,11 @@ pub enum Subject<'a> {
         product: &'a Product,
         version: &'a semver::Version,
     },
+    /// The daemon itself.
+    Daemon {
+        product: &'a Product,
+        version: &'a semver::Version,
+    },
     /// What a channel offers.
     Channel {
         product: &'a Product,
@@ -81,6 +86,9 @@ impl fmt::Display for Subject<'_> {
             }
             Self::Release { product, version } => {
                 write!(f, "berth type=release product={product} version={version}")
+            }
+            Self::Daemon { product, version } => {
+                write!(f, "berth type=daemon product={product} version={version}")
             }
             Self::Channel {
                 product,

@@ -389,3 +389,26 @@ fn roots_follow_each_other_only_when_old_and_new_have_signed() {
     let both = [signed(&old, &bytes, 3), signed(&new, &bytes, 3)];
     assert!(root.next(&bytes, &both).is_err());
 }
+
+#[test]
+fn signatures_stand_in_the_order_of_their_numbers() {
+    let vendor = Vendor::new();
+    let parts = Parts::small();
+    let with = |of: &str, number: &str| {
+        let mut members = vendor.members(&parts);
+        let at = members
+            .iter()
+            .position(|(name, _)| *name == format!("{of}.minisig"))
+            .unwrap();
+        let copy = members[at].1.clone();
+        members.insert(at + 1, (format!("{of}.{number}.minisig"), copy));
+        vendor.write(&vendor.index(&parts, &members), &members)
+    };
+    for of in ["1.root.json", "release-1.1.0.json"] {
+        assert_eq!(vendor.verify(&with(of, "2")).unwrap(), parts.releases);
+        for number in ["1", "3", "02", "17", "x"] {
+            let code = vendor.code(&with(of, number));
+            assert_eq!(code, Code::BundleMember, "{of} {number}");
+        }
+    }
+}

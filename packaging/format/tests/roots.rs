@@ -450,7 +450,7 @@ fn a_root_expires_at_its_second() {
 }
 
 #[test]
-fn an_expired_root_between_two_good_ones_is_followed() {
+fn an_appliance_that_was_off_past_its_roots_expiry_catches_up() {
     let ring = Ring::new(1);
     let mut between = root(&ring, 2, 1, &[0]);
     between.expires = time("2020-01-01T00:00:00Z");

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use berth_format::bundle::{BundleError, believe};
 use berth_format::channel::{self, Berth, Channel, Entry, Expiry, FILE, FORMAT, Seen, signed_name};
 use berth_format::root::Role;
-use berth_format::signature::{MAX_FILES, SignatureError, Subject, file_name};
-use berth_format::{ChannelName, Digest, Refusal, Release, root};
+use berth_format::signature::SignatureError;
+use berth_format::{ChannelName, Digest, Refusal, Release, daemon, root};
 use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
@@ -28,21 +28,23 @@ use crate::signer::Signer;
 
 mod blobs;
 mod change;
+mod write;
 
 pub use change::{ChangeError, Offer};
-
-/// So many earlier serials keep their signatures, for readers who are slow.
-const KEPT: u64 = 16;
 
 /// Why a channel cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("there is no folder {}", .0.display())]
+    NoFolder(PathBuf),
     #[error("no release {version} in {}", dir.display())]
     NoRelease { version: Version, dir: PathBuf },
     #[error(transparent)]
     Release(#[from] BundleError),
+    #[error("{} is there already and differs", .0.display())]
+    Exists(PathBuf),
     #[error("{}: {problem}", path.display())]
     Blob { path: PathBuf, problem: String },
     #[error("no channel {channel} in {}", dir.display())]
@@ -96,8 +98,7 @@ impl Publisher {
         times: Times,
         progress: Progress,
     ) -> Result<Self, PublishError> {
-        keys::no_secrets(dir)?;
-        let out = Out::open(dir)?;
+        let out = take(dir)?;
         Ok(Self {
             out,
             signer,
@@ -106,16 +107,19 @@ impl Publisher {
         })
     }
 
-    /// The time that is signed.
-    pub fn now(&self) -> Timestamp {
-        self.times.now
-    }
-
     /// A release of the folder with its digest and size, after everything that it names was read.
     pub fn release(&self, version: &Version) -> Result<(Release, Digest, u64), PublishError> {
         let dir = self.out.dir();
-        let name = format!("release-{version}.json");
-        let path = dir.join(&name);
+        let (bytes, signatures) = self.read(&format!("release-{version}.json"), version)?;
+        let release = believe(&self.signer.root, version, &bytes, &signatures)?;
+        blobs::check(dir, &release, self.progress)?;
+        Ok((release, Digest::of(&bytes), bytes.len() as u64))
+    }
+
+    // A signed file of the folder, not believed yet.
+    fn read(&self, name: &str, version: &Version) -> Result<SignedFile, PublishError> {
+        let dir = self.out.dir();
+        let path = dir.join(name);
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => PublishError::NoRelease {
                 version: version.clone(),
@@ -124,10 +128,8 @@ impl Publisher {
             _ => at(&path)(error),
         })?;
         let signatures =
-            signed::read_signatures(dir, &name).map_err(|(path, error)| at(&path)(error))?;
-        let release = believe(&self.signer.root, version, &bytes, &signatures)?;
-        blobs::check(dir, &release, self.progress)?;
-        Ok((release, Digest::of(&bytes), bytes.len() as u64))
+            signed::read_signatures(dir, name).map_err(|(path, error)| at(&path)(error))?;
+        Ok((bytes, signatures))
     }
 
     /// A channel of the folder as it stands, which may have expired.
@@ -226,21 +228,23 @@ impl Publisher {
         })
     }
 
-    /// Offers a daemon.
-    pub fn berth(&self, name: &ChannelName, berth: &Berth) -> Result<Published, PublishError> {
+    /// Names a daemon of the folder, after its programs were read.
+    pub fn daemon(&self, name: &ChannelName, version: &Version) -> Result<Published, PublishError> {
         self.must_have(name)?;
+        let dir = self.out.dir();
+        let file = daemon::file_name(version);
+        let (bytes, signatures) = self.read(&file, version)?;
+        let daemon = daemon::believe(&self.signer.root, version, &bytes, &signatures)
+            .map_err(|error| PublishError::Refused(Box::new(error.refusal())))?;
+        blobs::check_files(dir, &file, daemon.files.values(), self.progress)?;
         self.change(name, None, true, |channel| {
-            channel.berth = Some(berth.clone());
+            channel.berth = Some(Berth {
+                version: version.clone(),
+                digest: Digest::of(&bytes),
+                size: bytes.len() as u64,
+            });
             Ok(())
         })
-    }
-
-    /// Puts a file of the daemon into the folder.
-    pub fn put_file(&self, bytes: &[u8]) -> Result<Digest, PublishError> {
-        let digest = Digest::of(bytes);
-        self.out
-            .put(&berth_format::release::blob_file_name(&digest), bytes)?;
-        Ok(digest)
     }
 
     /// Signs a channel anew as it is, for longer.
@@ -295,7 +299,7 @@ impl Publisher {
         if let Some(old) = old.filter(|old| {
             only_if_changed && old.releases == channel.releases && old.berth == channel.berth
         }) {
-            self.put_roots()?;
+            write::put_roots(&self.out, &self.signer)?;
             return Ok(Published {
                 channel: old,
                 path,
@@ -305,73 +309,26 @@ impl Publisher {
         if let Some(problem) = channel.problem() {
             return Err(ChangeError::Unsound(problem).into());
         }
-        self.write(&channel)?;
+        write::write(&self.out, &self.signer, &channel)?;
         Ok(Published {
             channel,
             path,
             is_new: true,
         })
     }
-
-    fn write(&self, channel: &Channel) -> Result<(), PublishError> {
-        let name = &channel.channel;
-        let bytes = channel.to_bytes();
-        let subject = Subject::Channel {
-            product: &channel.product,
-            channel: name,
-            serial: channel.serial,
-        };
-        let signatures = self.signer.sign(&bytes, &subject)?;
-        // What leaves this machine is what an appliance would take.
-        Seen::default()
-            .judge(
-                &self.signer.root,
-                name,
-                &bytes,
-                &signatures,
-                channel.published,
-                Expiry::Enforced,
-            )
-            .map_err(|error| PublishError::Refused(Box::new(error.refusal())))?;
-        self.put_roots()?;
-        self.out.make_dir(name.as_str())?;
-        let good = format!("{name}/{}", signed_name(&Digest::of(&bytes)));
-        signed::put(&self.out, &good, &bytes, &signatures)?;
-        self.out.put(&format!("{name}/{FILE}"), &bytes)?;
-        self.tidy(channel)
-    }
-
-    fn put_roots(&self) -> Result<(), PublishError> {
-        for file in &self.signer.roots {
-            let name = root::file_name(file.version);
-            signed::put(&self.out, &name, &file.bytes, &file.signatures)?;
-        }
-        Ok(())
-    }
-
-    // Takes away what only a very slow reader could still ask for.
-    fn tidy(&self, channel: &Channel) -> Result<(), PublishError> {
-        let dir = self.out.path(channel.channel.as_str());
-        for entry in fs::read_dir(&dir).map_err(at(&dir))? {
-            let path = entry.map_err(at(&dir))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let Ok(bytes) = fs::read(&path) else { continue };
-            if name != signed_name(&Digest::of(&bytes)) {
-                continue;
-            }
-            let old = Channel::parse(&bytes).ok();
-            if old.is_some_and(|old| old.serial.saturating_add(KEPT) < channel.serial) {
-                let folder = &channel.channel;
-                self.out.remove(&format!("{folder}/{name}"))?;
-                for n in 1..=MAX_FILES {
-                    self.out
-                        .remove(&format!("{folder}/{}", file_name(&name, n)))?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
+
+/// Takes a folder that is there, and in which no secret key lies.
+pub(crate) fn take(dir: &Path) -> Result<Out, PublishError> {
+    if !dir.is_dir() {
+        return Err(PublishError::NoFolder(dir.to_owned()));
+    }
+    keys::no_secrets(dir)?;
+    Ok(Out::open(dir)?)
+}
+
+// Bytes and signatures.
+type SignedFile = (Vec<u8>, Vec<Vec<u8>>);
 
 /// The role that signs channels.
 pub const ROLE: Role = Role::Channel;

@@ -21,9 +21,11 @@ mod build;
 mod bundle;
 mod channel;
 mod check;
+mod daemon;
 mod init;
 mod inspect;
 mod keygen;
+mod resign;
 mod root;
 mod verify;
 
@@ -44,6 +46,8 @@ enum Command {
     Bundle(bundle::Bundle),
     Channel(channel::Channel),
     Root(root::Root),
+    Resign(resign::Resign),
+    Daemon(daemon::Daemon),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
@@ -117,6 +121,8 @@ pub fn main() -> ExitCode {
         Command::Bundle(command) => command.run(),
         Command::Channel(command) => command.run(),
         Command::Root(command) => command.run(),
+        Command::Resign(command) => command.run(),
+        Command::Daemon(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Verify(command) => command.run(),
     };
@@ -233,7 +239,9 @@ impl From<PublishError> for Failure {
             PublishError::Out(error) => error.into(),
             PublishError::Release(error) => error.refusal().into(),
             PublishError::Refused(refusal) => Self::Refused(refusal),
-            PublishError::NoRelease { .. } | PublishError::NoChannel { .. } => {
+            PublishError::NoFolder(_)
+            | PublishError::NoRelease { .. }
+            | PublishError::NoChannel { .. } => {
                 Refusal::new(Code::NotFound, Code::NotFound.means())
                     .found(found)
                     .next("Run `berth-publish build` or `berth-publish channel publish` first.")
@@ -242,6 +250,7 @@ impl From<PublishError> for Failure {
             PublishError::Blob { .. } => Refusal::new(Code::BundleDamaged, found)
                 .next("Restore the file from a copy of the folder, or build the release again.")
                 .into(),
+            PublishError::Exists(_) => refuse(Code::ReleaseExists, found),
             PublishError::Stranger(_) => refuse(Code::SignatureInvalid, found),
             PublishError::Serial { .. } => Refusal::new(Code::Usage, found)
                 .next("Serials only grow: leave --serial out, or give a higher one.")

@@ -10,14 +10,17 @@ use std::path::{Path, PathBuf};
 
 use berth_format::bundle::RootFile;
 use berth_format::key::PublicKey;
-use berth_format::root::{FORMAT, Keys, Role, Root, RootError, file_name};
+use berth_format::root::{Keys, Role, Root, RootError, file_name};
 use berth_format::signature::{self, Subject};
-use berth_format::{Digest, Product};
 use jiff::Timestamp;
 
-use crate::keys::{KeyError, Password, Secret, at, create, key_file, make_with};
+use crate::keys::{KeyError, Password, Secret, at, create};
 use crate::out;
 use crate::signed;
+
+mod quick;
+
+pub use quick::{Generated, generate};
 
 /// What a folder holds.
 #[derive(Debug, Default)]
@@ -32,7 +35,7 @@ pub struct Folder {
 
 /// How far the signatures of a root are.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct Collected {
     /// Keys that have signed, as their texts, each with the number of its file.
     pub signed: Vec<String>,
     /// What is still missing; empty when nothing is.
@@ -115,7 +118,7 @@ pub fn newest(dir: &Path) -> Result<(Root, Vec<RootFile>), KeyError> {
 }
 
 /// Who has signed a root, and how many of the old and of the new keys are still missing.
-pub fn progress(old: Option<&Root>, root: &Root, file: &RootFile) -> Progress {
+pub fn progress(old: Option<&Root>, root: &Root, file: &RootFile) -> Collected {
     let subject = Subject::Root {
         product: &root.product,
         version: root.version,
@@ -154,7 +157,7 @@ pub fn progress(old: Option<&Root>, root: &Root, file: &RootFile) -> Progress {
             }
         }
     }
-    Progress { signed, missing }
+    Collected { signed, missing }
 }
 
 /// Begins a folder with a draft of its first root.
@@ -167,21 +170,28 @@ pub fn init(dir: &Path, root: &Root) -> Result<PathBuf, KeyError> {
     write(dir, root)
 }
 
-/// Changes the draft, or begins one that follows the newest root.
+/// Changes the draft, or begins one that follows the newest root and expires at `expires`.
+///
+/// A draft keeps its expiry unless `is_said`.
 pub fn edit(
     dir: &Path,
     expires: Timestamp,
+    is_said: bool,
     change: impl FnOnce(&mut Root) -> Result<(), KeyError>,
 ) -> Result<(Root, PathBuf), KeyError> {
     let folder = read(dir)?;
     let mut root = match (folder.draft, folder.root) {
-        (Some((draft, file)), _) => {
+        (Some((mut draft, file)), _) => {
             if !file.signatures.is_empty() {
                 return Err(KeyError::Signed(dir.join(file_name(draft.version))));
+            }
+            if is_said {
+                draft.expires = expires;
             }
             draft
         }
         (None, Some(mut root)) => {
+            root.expires = expires;
             root.version = root
                 .version
                 .checked_add(1)
@@ -190,7 +200,6 @@ pub fn edit(
         }
         (None, None) => return Err(KeyError::NoRoot(dir.to_owned())),
     };
-    root.expires = expires;
     change(&mut root)?;
     let path = write(dir, &root)?;
     Ok((root, path))
@@ -233,7 +242,7 @@ pub fn set_threshold(root: &mut Root, role: Role, threshold: Option<u32>) {
 }
 
 /// Adds a person's signature to a root. The root itself is not touched.
-pub fn sign(path: &Path, key: &Path, password: &Password) -> Result<Progress, KeyError> {
+pub fn sign(path: &Path, key: &Path, password: &Password) -> Result<Collected, KeyError> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
     let dir = dir.unwrap_or(Path::new("."));
     let folder = read(dir)?;
@@ -316,83 +325,4 @@ fn make_dir(dir: &Path) -> Result<(), KeyError> {
     let mut builder = fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(dir);
     made.map_err(at(dir))
-}
-
-/// What was made.
-#[derive(Debug)]
-pub struct Generated {
-    pub root: PathBuf,
-    pub fingerprint: Digest,
-    pub files: Vec<PathBuf>,
-}
-
-/// The quick start: a key for each role and the first root of trust, into `dir`.
-pub fn generate(
-    dir: &Path,
-    product: &Product,
-    expires: Timestamp,
-    password: &Password,
-) -> Result<Generated, KeyError> {
-    const ROLES: [Role; 3] = [Role::Root, Role::Release, Role::Channel];
-    make_dir(dir)?;
-    let name = file_name(1);
-    let root_path = dir.join(&name);
-    let signature = dir.join(signature::file_name(&name, 1));
-    let fingerprint_path = dir.join("fingerprint");
-    let mut files = vec![
-        root_path.clone(),
-        signature.clone(),
-        fingerprint_path.clone(),
-    ];
-    for role in ROLES {
-        let key = dir.join(key_file(role));
-        files.extend([key.with_extension("pub"), key]);
-    }
-    if let Some(path) = files.iter().find(|path| path.exists()) {
-        return Err(KeyError::Exists(path.clone()));
-    }
-    let password = password.get(&dir.join(key_file(Role::Root)), true)?;
-    let mut keys = Vec::new();
-    for role in ROLES {
-        let comment = format!("{product} {role} key");
-        let secret = make_with(&dir.join(key_file(role)), &comment, password.clone())?;
-        keys.push((role, secret));
-    }
-    let one = |(role, secret): &(Role, Secret)| {
-        let keys = Keys {
-            threshold: 1,
-            keys: vec![secret.public().to_owned()],
-        };
-        (*role, keys)
-    };
-    let root = Root {
-        format: FORMAT,
-        product: product.clone(),
-        version: 1,
-        expires,
-        roles: keys.iter().map(one).collect(),
-    };
-    let mut bytes = berth_format::canonical(&root);
-    bytes.push(b'\n');
-    let subject = Subject::Root {
-        product,
-        version: 1,
-    };
-    create(&root_path, &bytes, 0o644)?;
-    for (role, secret) in &keys {
-        if *role == Role::Root {
-            create(&signature, &secret.sign(&bytes, &subject)?, 0o644)?;
-        }
-    }
-    let fingerprint = Digest::of(&bytes);
-    create(
-        &fingerprint_path,
-        format!("{fingerprint}\n").as_bytes(),
-        0o644,
-    )?;
-    Ok(Generated {
-        root: root_path,
-        fingerprint,
-        files,
-    })
 }

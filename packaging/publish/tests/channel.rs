@@ -1,58 +1,15 @@
-//! A folder of static files as a release engineer makes it, and as an appliance reads it.
-
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+//! Channels as a release engineer changes them, and as an appliance reads them.
 
 mod shop;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use berth_format::channel::{Accepted, Channel, Expiry, FILE, Seen, Standing, signed_name};
-use berth_format::root::{Role, Root};
+use berth_format::Digest;
+use berth_format::channel::{Channel, Expiry, Seen, Standing, signed_name};
+use berth_format::root::Root;
 use berth_format::signature::file_name;
-use berth_format::{ChannelName, Digest, Release};
-use berth_publish::channel::{Offer, PublishError, Publisher, Times};
-use berth_publish::keys::Password;
-use berth_publish::progress::Progress;
-use berth_publish::signer::Signer;
 
-use shop::{Shop, contents, has, program};
-
-const DAY_1: &str = "2026-03-01T12:00:00Z";
-const DAY_2: &str = "2026-03-02T12:00:00Z";
-const DAY_3: &str = "2026-03-03T12:00:00Z";
-
-/// What an appliance makes of the files of a folder.
-fn judge(dir: &Path, name: &str, seen: &Seen, now: &str) -> Accepted {
-    let first = fs::read(dir.join("1.root.json")).unwrap();
-    let signature = fs::read(dir.join("1.root.json.minisig")).unwrap();
-    let root = Root::first(&first, &[signature]).unwrap();
-    let name: ChannelName = name.parse().unwrap();
-    let bytes = fs::read(dir.join(name.as_str()).join(FILE)).unwrap();
-    let signed = file_name(&signed_name(&Digest::of(&bytes)), 1);
-    let signature = fs::read(dir.join(name.as_str()).join(signed)).unwrap();
-    seen.judge(
-        &root,
-        &name,
-        &bytes,
-        &[signature],
-        now.parse().unwrap(),
-        Expiry::Enforced,
-    )
-    .unwrap()
-}
-
-fn stable(shop: &Shop, now: &str) -> Channel {
-    judge(&shop.path("out"), "stable", &Seen::default(), now).channel
-}
-
-fn publish<'a>(now: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
-    let mut all = Shop::channel("publish", now, &["--channel", "stable"]);
-    all.extend(rest);
-    all
-}
+use shop::{DAY_1, DAY_2, DAY_3, Shop, contents, judge, publish, stable};
 
 #[test]
 fn from_a_build_to_a_channel_that_an_appliance_follows() {
@@ -211,21 +168,36 @@ fn promote_withdraw_and_refresh_say_what_they_should() {
 
     // The daemon comes along.
     shop.put("berthd", "a program");
-    let berth = [
-        "--channel",
-        "stable",
-        "--berth-version",
+    let offer = ["--channel", "stable", "--daemon-version", "0.2.0"];
+    let offer = Shop::channel("daemon", late, &offer);
+    shop.refused(&offer, "not-found");
+    let add = [
+        "daemon",
+        "out",
+        "--daemon-version",
         "0.2.0",
         "--file",
         "linux/amd64=berthd",
+        "--key",
+        "keys",
     ];
-    shop.good(&Shop::channel("berth", late, &berth));
+    shop.good(&add);
+    shop.good(&offer);
     let berth = stable(&shop, late).berth.unwrap();
-    let file = berth.files.values().next().unwrap();
-    assert_eq!(
-        shop.read(&format!("out/files/{}", file.digest.hex())),
-        b"a program"
-    );
+    let bytes = shop.read("out/berth-0.2.0.json");
+    assert_eq!(berth.digest, Digest::of(&bytes));
+    let root = Root::parse(&shop.read("keys/1.root.json")).unwrap();
+    let signature = shop.read("out/berth-0.2.0.json.minisig");
+    let daemon =
+        berth_format::daemon::believe(&root, &berth.version, &bytes, &[signature]).unwrap();
+    let file = daemon.files.values().next().unwrap();
+    let program = format!("out/files/{}", file.digest.hex());
+    assert_eq!(shop.read(&program), b"a program");
+    // Another program is another version, and a damaged one does not leave this machine.
+    shop.put("berthd", "another program");
+    shop.refused(&add, "release-exists");
+    shop.put(&program, "b program");
+    shop.refused(&offer, "bundle-damaged");
 }
 
 #[test]
@@ -275,6 +247,18 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     refused("withdraw", &lines, "usage");
     let promote = ["--from", "stable", "--to", "beta", "--release", "1.1.0"];
     refused("promote", &promote, "not-found");
+
+    let typed_wrong = [
+        "channel",
+        "refresh",
+        "oot",
+        "--channel",
+        "stable",
+        "--key",
+        "keys",
+    ];
+    shop.refused(&typed_wrong, "not-found");
+    assert!(!shop.path("oot").exists());
 
     // The name of a channel is the name of a folder.
     for bad in ["layers", "..", "a/b", "A"] {
@@ -346,169 +330,6 @@ fn what_is_damaged_on_the_vendors_disk_does_not_leave_it() {
 }
 
 #[test]
-fn no_secret_key_lies_where_it_would_be_published() {
-    let shop = Shop::with_keys();
-    shop.build("1.0.0", "");
-    let good = publish(DAY_1, &["--release", "1.0.0"]);
-    for place in ["out/forgotten.txt", "out/stable/x"] {
-        let path = shop.path(place);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::copy(shop.path("keys/root.key"), &path).unwrap();
-        shop.refused(&good, "key-unusable");
-        fs::remove_file(path).unwrap();
-    }
-    // The key that signs lies inside.
-    fs::rename(shop.path("keys"), shop.path("out/keys")).unwrap();
-    let mut inside = good.clone();
-    let at = inside.iter().position(|word| *word == "keys").unwrap();
-    inside[at] = "out/keys";
-    shop.refused(&inside, "key-unusable");
-    fs::rename(shop.path("out/keys"), shop.path("keys")).unwrap();
-    shop.good(&good);
-    // The key of another role does not sign a channel.
-    fs::copy(shop.path("keys/release.key"), shop.path("keys/channel.key")).unwrap();
-    shop.refused(&good, "key-unusable");
-}
-
-#[test]
-fn two_publishers_do_not_race() {
-    let shop = Shop::with_keys();
-    shop.build("1.0.0", "");
-    let open = || {
-        let signer =
-            Signer::load(&[shop.path("keys")], Role::Channel, None, &Password::None).unwrap();
-        let times = Times {
-            now: DAY_1.parse().unwrap(),
-            lifetime: berth_format::channel::LIFETIME,
-        };
-        Publisher::open(&shop.path("out"), signer, times, Progress::silent())
-    };
-    let first = open().unwrap();
-    assert!(matches!(open(), Err(PublishError::Out(_))));
-    shop.refused(&publish(DAY_1, &["--release", "1.0.0"]), "busy");
-    drop(first);
-    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
-}
-
-#[test]
-fn who_reads_half_way_sees_the_old_or_the_new_channel() {
-    let shop = Shop::with_keys();
-    shop.build("1.0.0", "");
-    shop.build("1.1.0", "");
-    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
-    let signer = Signer::load(&[shop.path("keys")], Role::Channel, None, &Password::None);
-    let times = Times {
-        now: DAY_1.parse().unwrap(),
-        lifetime: berth_format::channel::LIFETIME,
-    };
-    let out = shop.path("out");
-    let publisher = Publisher::open(&out, signer.unwrap(), times, Progress::silent()).unwrap();
-    let name: ChannelName = "stable".parse().unwrap();
-    let done = AtomicBool::new(false);
-    let (reads, serials) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut seen, mut serials, mut reads) = (Seen::default(), BTreeMap::new(), 0_u32);
-            while !done.load(Ordering::Relaxed) {
-                // Each request by itself, as over HTTP; `judge` panics at the first mismatch.
-                let accepted = judge(&out, "stable", &seen, DAY_1);
-                for version in accepted.channel.releases.keys() {
-                    assert!(out.join(format!("release-{version}.json")).exists());
-                }
-                *serials.entry(accepted.channel.serial).or_insert(0_u32) += 1;
-                seen = accepted.seen;
-                reads += 1;
-            }
-            (reads, serials)
-        });
-        let offer = Offer {
-            version: "1.1.0".parse().unwrap(),
-            security: false,
-            shares: Vec::new(),
-            begins: None,
-        };
-        publisher.publish(&name, None, &[offer]).unwrap();
-        for _ in 0..100 {
-            publisher.refresh(&name).unwrap();
-        }
-        done.store(true, Ordering::Relaxed);
-        reader.join().unwrap()
-    });
-    assert!(reads > 10 && serials.len() > 2, "{reads} {serials:?}");
-    // Of the many that were published, the last are kept.
-    let kept = contents(&shop.path("out/stable"));
-    assert_eq!(kept.len(), 1 + 2 * 17);
-    assert_eq!(stable(&shop, DAY_1).serial, 102);
-}
-
-#[test]
-fn minisign_zstd_and_sha256sum_agree_with_all_that_is_published() {
-    if !has("minisign") || !has("zstd") || !has("sha256sum") {
-        return;
-    }
-    let shop = Shop::with_keys();
-    for version in ["1.0.0", "1.1.0"] {
-        shop.build(version, "");
-    }
-    let both = ["--release", "1.0.0", "--release", "1.1.0"];
-    shop.good(&publish(DAY_1, &both));
-    shop.good(&Shop::channel("refresh", DAY_2, &["--channel", "stable"]));
-    let out = shop.path("out");
-    let sum = |name: &str| {
-        let (good, text) = program(&out, "sha256sum", &[name]);
-        assert!(good, "{name}");
-        String::from_utf8(text).unwrap()[..64].to_owned()
-    };
-
-    let mut signatures = 0;
-    for name in contents(&out).keys() {
-        let Some(file) = name.strip_suffix(".minisig") else {
-            continue;
-        };
-        let role = match file.split('/').next_back().unwrap() {
-            file if file.starts_with("release-") => "release",
-            file if file.starts_with("channel.") => "channel",
-            _ => "root",
-        };
-        for other in ["root", "release", "channel"] {
-            let key = format!("../keys/{other}.pub");
-            let (good, _) = program(&out, "minisign", &["-V", "-H", "-p", &key, "-m", file]);
-            assert_eq!(good, other == role, "{name} by {other}");
-        }
-        signatures += 1;
-    }
-    assert_eq!(signatures, 1 + 2 + 2);
-
-    // channel.json is, byte for byte, what is signed under its digest.
-    let digest = sum("stable/channel.json");
-    let signed = format!("stable/channel.{digest}.json");
-    assert_eq!(sum(&signed), digest);
-    let channel = stable(&shop, DAY_2);
-    let mut layers = 0;
-    for (version, entry) in &channel.releases {
-        let name = format!("release-{version}.json");
-        assert_eq!(sum(&name), entry.digest.hex());
-        let release: Release = serde_json::from_slice(&shop.read(&format!("out/{name}"))).unwrap();
-        for (diff_id, layer) in &release.layers {
-            let file = format!("layers/{}.tar.zst", diff_id.hex());
-            assert_eq!(sum(&file), layer.stored.digest.hex());
-            let (good, tar) = program(&out, "zstd", &["-q", "-dc", &file]);
-            assert!(good, "{file}");
-            fs::write(out.join("tar"), tar).unwrap();
-            assert_eq!(sum("tar"), diff_id.hex());
-            layers += 1;
-        }
-        for image in release.images.values().flat_map(|i| i.platforms.values()) {
-            let config = image.config.digest.hex();
-            assert_eq!(sum(&format!("configs/{config}.json")), config);
-        }
-    }
-    assert_eq!(layers, 4);
-    for name in contents(&shop.path("out/files")).keys() {
-        assert_eq!(sum(&format!("files/{name}")), *name);
-    }
-}
-
-#[test]
 fn after_a_rotation_of_the_channel_key_the_channel_goes_on() {
     let shop = Shop::with_keys();
     shop.build("1.0.0", "");
@@ -569,4 +390,58 @@ fn after_a_rotation_of_the_channel_key_the_channel_goes_on() {
         )
         .unwrap();
     assert_eq!(accepted.channel.serial, 2);
+}
+
+#[test]
+fn after_a_rotation_of_the_release_key_known_releases_are_signed_anew() {
+    let shop = Shop::with_keys();
+    shop.build("1.0.0", "");
+    shop.build("1.1.0", "");
+    shop.good(&publish(DAY_1, &["--release", "1.0.0"]));
+    let old = stable(&shop, DAY_1);
+    shop.good(&["root", "new-key", "keys/release-2.key", "--no-password"]);
+    shop.good(&[
+        "root",
+        "rotate",
+        "keys",
+        "--role",
+        "release",
+        "--remove",
+        "keys/release.pub",
+        "--add",
+        "keys/release-2.pub",
+        "--now",
+        DAY_1,
+    ]);
+    shop.good(&["root", "sign", "keys/2.root.json", "--key", "keys/root.key"]);
+    // What the old key signed is none any more.
+    let more = publish(DAY_2, &["--release", "1.1.0"]);
+    shop.refused(&more, "signature-invalid");
+    let resign = |version: &'static str| {
+        [
+            "resign",
+            "out",
+            "--release",
+            version,
+            "--key",
+            "keys/release-2.key",
+        ]
+    };
+    let bytes = shop.read("out/release-1.1.0.json");
+    let told = shop.good(&resign("1.1.0")).out;
+    assert!(told.contains(&Digest::of(&bytes).to_string()), "{told}");
+    shop.good(&resign("1.0.0"));
+    assert_eq!(shop.read("out/release-1.1.0.json"), bytes);
+    shop.good(&more);
+    // The channel still names the same bytes.
+    let bytes = shop.read("out/stable/channel.json");
+    let new = Channel::parse(&bytes).unwrap();
+    let first = "1.0.0".parse().unwrap();
+    assert_eq!(new.releases[&first], old.releases[&first]);
+    // What nobody ever signed gets no signature by this.
+    let bytes = shop.read("out/release-1.0.0.json");
+    let text = String::from_utf8(bytes).unwrap();
+    shop.put("out/release-1.0.0.json", &text.replace("shop", "shoq"));
+    shop.refused(&resign("1.0.0"), "signature-invalid");
+    shop.refused(&resign("9.0.0"), "not-found");
 }

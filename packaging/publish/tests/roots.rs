@@ -147,7 +147,14 @@ fn two_of_three_sign_in_turn_and_one_key_is_replaced() {
 #[test]
 fn a_draft_changes_only_while_nobody_has_signed_it() {
     let shop = people();
-    shop.good(&init(&["--root-key", "anna.pub", "--threshold", "1"]));
+    shop.good(&init(&[
+        "--root-key",
+        "anna.pub",
+        "--threshold",
+        "1",
+        "--years",
+        "2",
+    ]));
     let add = [
         "root",
         "add-key",
@@ -161,6 +168,7 @@ fn a_draft_changes_only_while_nobody_has_signed_it() {
     shop.good(&add);
     assert!(!shop.path("roots/2.root.json").exists());
     let shown = show(&shop);
+    assert_eq!(shown["roots"][0]["expires"], "2028-02-29T12:00:00Z");
     assert_eq!(shown["roots"][0]["roles"]["root"]["threshold"], 2);
     shop.refused(&add, "key-unusable");
     shop.good(&sign("roots/1.root.json", "anna.key"));

@@ -5,10 +5,10 @@
 
 use std::io::Cursor;
 
-use berth_format::channel::{Channel, Entry};
+use berth_format::channel::{Accepted, Channel, ChannelError, Entry, Expiry, Kept, Seen};
 use berth_format::root::{Keys, Role, Root};
 use berth_format::signature::Subject;
-use berth_format::{ChannelName, Digest, Product};
+use berth_format::{ChannelName, Code, Digest, Product};
 use jiff::Timestamp;
 use minisign::KeyPair;
 
@@ -119,4 +119,69 @@ pub fn channel(serial: u64, day: u32, versions: &[&str]) -> Channel {
         releases: versions.iter().map(entry).collect(),
         berth: None,
     }
+}
+
+/// Key 0 signs roots and releases, 1 channels; 2 is nobody's yet.
+pub struct World {
+    pub ring: Ring,
+    pub root: Root,
+}
+impl World {
+    pub fn new() -> Self {
+        let ring = Ring::new(4);
+        let root = Self::root(&ring, 1, &[1]);
+        Self { ring, root }
+    }
+
+    pub fn root(ring: &Ring, version: u32, channel: &[usize]) -> Root {
+        let mut root = root(ring, version, 1, &[0]);
+        root.roles.insert(Role::Channel, ring.keys(1, channel));
+        root
+    }
+
+    /// The vendor names other channel keys.
+    pub fn rotate(&mut self, keys: &[usize]) {
+        self.root = Self::root(&self.ring, self.root.version + 1, keys);
+    }
+
+    pub fn judge(&self, seen: &Seen, channel: &Channel) -> Result<Accepted, ChannelError> {
+        self.judge_by(1, seen, channel, now())
+    }
+
+    pub fn judge_by(
+        &self,
+        key: usize,
+        seen: &Seen,
+        channel: &Channel,
+        clock: Timestamp,
+    ) -> Result<Accepted, ChannelError> {
+        let signatures = self.ring.channel_signatures(&[key], channel);
+        self.raw(seen, &channel.to_bytes(), &signatures, clock)
+    }
+
+    pub fn raw(
+        &self,
+        seen: &Seen,
+        bytes: &[u8],
+        signatures: &[Vec<u8>],
+        clock: Timestamp,
+    ) -> Result<Accepted, ChannelError> {
+        seen.judge(
+            &self.root,
+            &stable(),
+            bytes,
+            signatures,
+            clock,
+            Expiry::Enforced,
+        )
+    }
+}
+pub fn now() -> Timestamp {
+    time("2026-03-10T00:00:00Z")
+}
+pub fn kept(seen: &Seen) -> &Kept {
+    seen.get(&stable()).unwrap()
+}
+pub fn code(result: Result<Accepted, ChannelError>) -> Code {
+    result.unwrap_err().refusal().code
 }

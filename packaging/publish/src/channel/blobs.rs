@@ -16,9 +16,29 @@ use crate::progress::Progress;
 
 /// Reads every file that a release names, and refuses one that is missing or differs.
 pub(super) fn check(dir: &Path, release: &Release, progress: Progress) -> Result<(), PublishError> {
-    let named = named(release);
+    let what = format!("release {}", release.version);
+    check_all(dir, &what, named(release), progress)
+}
+
+/// The same for files that something else names.
+pub(super) fn check_files<'a>(
+    dir: &Path,
+    what: &str,
+    files: impl Iterator<Item = &'a Blob>,
+    progress: Progress,
+) -> Result<(), PublishError> {
+    let named = files.map(|blob| (blob_file_name(&blob.digest), *blob));
+    check_all(dir, what, named.collect(), progress)
+}
+
+fn check_all(
+    dir: &Path,
+    what: &str,
+    named: Vec<(String, Blob)>,
+    progress: Progress,
+) -> Result<(), PublishError> {
     let total: u64 = named.iter().map(|(_, blob)| blob.size).sum();
-    let mut task = progress.task(format!("checking {}", release.version), total);
+    let mut task = progress.task(format!("checking {what}"), total);
     for (name, expected) in named {
         let path = dir.join(&name);
         let mut file = File::open(&path).map_err(at(&path))?;
@@ -30,10 +50,7 @@ pub(super) fn check(dir: &Path, release: &Release, progress: Progress) -> Result
         if (digest, size) != (expected.digest, expected.size) {
             return Err(PublishError::Blob {
                 path,
-                problem: format!(
-                    "release {} names other bytes under this name",
-                    release.version
-                ),
+                problem: format!("{what} names other bytes under this name"),
             });
         }
         task.add(size);

@@ -12,7 +12,7 @@ use super::{Failure, KeyArgs};
 use crate::channel::{Offer, Published, Publisher, ROLE, Times};
 use crate::progress::Progress;
 
-mod berth;
+mod daemon;
 mod promote;
 mod publish;
 mod refresh;
@@ -31,7 +31,7 @@ enum Command {
     Promote(promote::Promote),
     Withdraw(withdraw::Withdraw),
     Refresh(refresh::Refresh),
-    Berth(berth::Berth),
+    Daemon(daemon::Daemon),
 }
 
 impl Channel {
@@ -41,7 +41,7 @@ impl Channel {
             Command::Promote(command) => command.run(),
             Command::Withdraw(command) => command.run(),
             Command::Refresh(command) => command.run(),
-            Command::Berth(command) => command.run(),
+            Command::Daemon(command) => command.run(),
         }
     }
 }

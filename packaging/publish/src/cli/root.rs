@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, io};
 use crate::keys::spoken;
-use crate::roots::{self, Progress};
+use crate::roots::{self, Collected};
 
 mod add_key;
 mod init;
@@ -48,7 +48,7 @@ impl Root {
 }
 
 // What is still to be done with a root.
-fn say(path: &Path, progress: &Progress) -> Result<(), Failure> {
+fn say(path: &Path, progress: &Collected) -> Result<(), Failure> {
     let shown = path.display();
     if progress.missing.is_empty() {
         eprintln!("{shown} is signed by enough keys");

@@ -8,7 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use berth_format::Digest;
+use berth_format::channel::{Accepted, Channel, Expiry, FILE, Seen, signed_name};
+use berth_format::root::Root;
+use berth_format::signature::file_name;
+use berth_format::{ChannelName, Digest};
 
 /// What a command said.
 pub struct Ran {
@@ -210,4 +213,38 @@ pub fn program(dir: &Path, name: &str, arguments: &[&str]) -> (bool, Vec<u8>) {
         .output()
         .unwrap();
     (result.status.success(), result.stdout)
+}
+
+pub const DAY_1: &str = "2026-03-01T12:00:00Z";
+pub const DAY_2: &str = "2026-03-02T12:00:00Z";
+pub const DAY_3: &str = "2026-03-03T12:00:00Z";
+
+/// What an appliance makes of the files of a folder.
+pub fn judge(dir: &Path, name: &str, seen: &Seen, now: &str) -> Accepted {
+    let first = fs::read(dir.join("1.root.json")).unwrap();
+    let signature = fs::read(dir.join("1.root.json.minisig")).unwrap();
+    let root = Root::first(&first, &[signature]).unwrap();
+    let name: ChannelName = name.parse().unwrap();
+    let bytes = fs::read(dir.join(name.as_str()).join(FILE)).unwrap();
+    let signed = file_name(&signed_name(&Digest::of(&bytes)), 1);
+    let signature = fs::read(dir.join(name.as_str()).join(signed)).unwrap();
+    seen.judge(
+        &root,
+        &name,
+        &bytes,
+        &[signature],
+        now.parse().unwrap(),
+        Expiry::Enforced,
+    )
+    .unwrap()
+}
+
+pub fn stable(shop: &Shop, now: &str) -> Channel {
+    judge(&shop.path("out"), "stable", &Seen::default(), now).channel
+}
+
+pub fn publish<'a>(now: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    let mut all = Shop::channel("publish", now, &["--channel", "stable"]);
+    all.extend(rest);
+    all
 }

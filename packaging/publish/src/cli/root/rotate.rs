@@ -29,9 +29,9 @@ pub(super) struct Rotate {
     /// So many keys of the role must sign [default: as before]
     #[arg(long)]
     threshold: Option<u32>,
-    /// Years until the root of trust must be renewed
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i64).range(1..=100))]
-    years: i64,
+    /// Years until the root of trust must be renewed [default: 10; a draft keeps what it has]
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..=100))]
+    years: Option<i64>,
     /// The time to count from [default: of this machine's clock]
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
@@ -39,8 +39,8 @@ pub(super) struct Rotate {
 
 impl Rotate {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let expires = in_years(now(self.now), self.years);
-        let (_, path) = roots::edit(&self.dir, expires, |root| {
+        let expires = in_years(now(self.now), self.years.unwrap_or(10));
+        let (_, path) = roots::edit(&self.dir, expires, self.years.is_some(), |root| {
             for key in &self.new {
                 roots::add(root, self.role, &public(key)?)?;
             }

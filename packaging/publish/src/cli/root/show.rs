@@ -60,7 +60,7 @@ impl Show {
     }
 }
 
-fn print(root: &Root, progress: &roots::Progress) {
+fn print(root: &Root, progress: &roots::Collected) {
     println!(
         "{} of {}, good until {}",
         file_name(root.version),
