@@ -20,8 +20,9 @@ use super::fetch::validator;
 use super::part::{BadFrame, Part};
 use super::retry::{Next, Timing, Turns};
 
-/// The largest blob without frames: it is one frame, and a frame is kept in memory.
-const MAX_UNFRAMED: u64 = 16 << 20;
+/// The largest blob without frames: it is one frame, and a frame is kept in memory. Berth's own
+/// package fits.
+const MAX_UNFRAMED: u64 = 64 << 20;
 
 /// How often a frame is fetched, if there are no more mirrors than that.
 const TRIES_OF_A_FRAME: usize = 2;
@@ -48,20 +49,20 @@ impl Wanted {
         })
     }
 
-    /// A config, or another file without frames, of 16 MiB at the most.
+    /// A config, or another file without frames, of 64 MiB at the most. After a restart it
+    /// comes from its first byte again.
     pub fn unframed(name: String, stored: Blob) -> Result<Self, DownloadError> {
-        match u32::try_from(stored.size) {
-            Ok(len) if len > 0 && stored.size <= MAX_UNFRAMED => Ok(Self {
-                name,
-                stored,
-                frames: [Frame {
-                    len,
-                    digest: stored.digest,
-                }]
-                .into(),
-            }),
-            _ => Err(DownloadError::Whole { name }),
-        }
+        let digest = stored.digest;
+        let frames: Vec<Frame> = match u32::try_from(stored.size) {
+            Ok(0) => Vec::new(),
+            Ok(len) if stored.size <= MAX_UNFRAMED => vec![Frame { len, digest }],
+            _ => return Err(DownloadError::Whole { name }),
+        };
+        Ok(Self {
+            name,
+            stored,
+            frames: frames.into(),
+        })
     }
 }
 
@@ -102,9 +103,7 @@ impl<T: Timing> Client<T> {
         folder: &Path,
         progress: impl Fn(u64) + Send + Sync,
     ) -> Result<Arrived, DownloadError> {
-        let path = Part::whole(folder, &wanted.stored);
-        let found = tokio::fs::symlink_metadata(&path).await;
-        if found.is_ok_and(|found| found.is_file() && found.len() == wanted.stored.size) {
+        if let Some(path) = Part::found(folder, wanted.stored).await? {
             return Ok(Arrived { path, fetched: 0 });
         }
         let mut part = Part::open(folder, wanted.stored, Arc::clone(&wanted.frames)).await?;

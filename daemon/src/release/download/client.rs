@@ -17,6 +17,9 @@ use super::proxy::Proxies;
 use super::retry::{Backoff, Real, Timing, retry_after};
 use super::settings::{Authorization, Base, Settings, SettingsError};
 
+/// Bytes a second that even a bad line brings on the whole.
+const STEADY: u64 = 16 << 10;
+
 /// How long and how much is waited for. The settings of the admin do not change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -24,7 +27,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Until the head of an answer is here, with all redirects.
     pub answer: Duration,
-    /// For a small file as a whole, each time that it is tried.
+    /// For a small file as a whole, each time that it is tried, and besides this what its cap
+    /// takes at [`STEADY`] or at the bandwidth limit.
     pub small: Duration,
     pub floor: Floor,
     pub backoff: Backoff,
@@ -97,6 +101,12 @@ impl<T: Timing> Client<T> {
     /// Bytes of bodies that have come so far, also those that were thrown away.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// How long a small file of `most` bytes may take.
+    pub(super) fn deadline(&self, most: u64) -> Duration {
+        let rate = self.settings.bandwidth.unwrap_or(STEADY).clamp(1, STEADY);
+        self.limits.small + Duration::from_millis(most.saturating_mul(1000) / rate)
     }
 
     /// How many mirrors there are.
@@ -215,7 +225,8 @@ fn address(base: &Url, name: &str) -> Result<Url, DownloadError> {
     if name.len() > 255 || !name.split('/').all(plain) {
         return Err(bad());
     }
-    base.join(name).map_err(|_| bad())
+    // A plus sign is one for nginx and a space for some object stores; this is one for both.
+    base.join(&name.replace('+', "%2B")).map_err(|_| bad())
 }
 
 fn place(url: &Url) -> (String, u16, bool) {
@@ -247,6 +258,10 @@ fn unanswered(at: String, error: reqwest::Error) -> DownloadError {
         cause = next.source();
     }
     let is_redirect = error.is_redirect();
+    let at = match error.url().map(host) {
+        Some(last) if last != at => format!("{last}, where {at} sent us,"),
+        _ => at,
+    };
     let unreachable = error.is_connect() || error.is_dns();
     let why = causes(error);
     if let Some(why) = place {
@@ -297,7 +312,7 @@ mod tests {
         let url = address(&base, "release-1.0.0+a.json").unwrap();
         assert_eq!(
             url.as_str(),
-            "https://dl.example/lantern/release-1.0.0+a.json"
+            "https://dl.example/lantern/release-1.0.0%2Ba.json"
         );
         assert!(address(&base, "layers/00ff.tar.zst").is_ok());
         for bad in [

@@ -56,7 +56,7 @@ pub struct Tag {
 pub enum Answer {
     /// Unverified.
     Fresh { bytes: Vec<u8>, tag: Option<Tag> },
-    /// It is what the tag was given for.
+    /// It is what the tag was given for, says a mirror: no proof that there is nothing newer.
     NotModified,
     /// Every mirror that answered says that there is none.
     Missing,
@@ -74,7 +74,7 @@ impl<T: Timing> Client<T> {
         let mut missing = false;
         loop {
             let mirror = turns.current();
-            let within = self.limits.small;
+            let within = self.deadline(kind.most());
             let turn = self.small(mirror, name, kind.most(), known);
             let error = match tokio::time::timeout(within, turn).await {
                 Ok(Ok(answer)) => return Ok(answer),

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_format::Digest;
+use berth_format::digest::Hashing;
 use berth_format::image::Blob;
 use berth_format::layer::Frame;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::error::DownloadError;
@@ -39,20 +41,40 @@ pub(super) struct Part {
 pub(super) struct BadFrame(pub(super) usize);
 
 impl Part {
+    /// The blob, if it is here as a whole. A disk can lose what it had: then its file is
+    /// unverified again, and what is left of it saves that much of the line.
+    pub(super) async fn found(
+        folder: &Path,
+        stored: Blob,
+    ) -> Result<Option<PathBuf>, DownloadError> {
+        let path = folder.join(stored.digest.hex());
+        let part = unverified(folder, &stored);
+        blocking(&path.clone(), move || {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+                Err(Errno::NOENT) => return Ok(None),
+                file => File::from(file?),
+            };
+            let mut hash = Hashing::new(io::sink());
+            io::copy(&mut file.take(stored.size + 1), &mut hash)?;
+            if hash.finish().1 == stored.digest {
+                return Ok(Some(path));
+            }
+            std::fs::rename(&path, &part)?;
+            Ok(None)
+        })
+        .await
+    }
+
     /// Takes up what is here, or begins.
     pub(super) async fn open(
         folder: &Path,
         stored: Blob,
         frames: Arc<[Frame]>,
     ) -> Result<Self, DownloadError> {
-        let path = folder.join(format!("{}.unverified", stored.digest.hex()));
+        let path = unverified(folder, &stored);
         let (folder, own) = (folder.to_owned(), path.clone());
         blocking(&path, move || open(folder, own, stored, frames)).await
-    }
-
-    /// Where the blob is when it is whole.
-    pub(super) fn whole(folder: &Path, stored: &Blob) -> PathBuf {
-        folder.join(stored.digest.hex())
     }
 
     /// Bytes that need not be asked for.
@@ -125,7 +147,7 @@ impl Part {
 
     /// Compares the whole, makes it durable and gives it its name.
     pub(super) async fn finish(self, name: &str) -> Result<PathBuf, DownloadError> {
-        let whole = Self::whole(&self.folder, &self.stored);
+        let whole = self.folder.join(self.stored.digest.hex());
         let (path, folder) = (self.path.clone(), self.folder.clone());
         if self.written != self.stored.size || Digest::from_hash(self.hash) != self.stored.digest {
             let _ = std::fs::remove_file(&path);
@@ -142,6 +164,10 @@ impl Part {
         .await?;
         Ok(whole)
     }
+}
+
+fn unverified(folder: &Path, stored: &Blob) -> PathBuf {
+    folder.join(format!("{}.unverified", stored.digest.hex()))
 }
 
 fn open(folder: PathBuf, path: PathBuf, stored: Blob, frames: Arc<[Frame]>) -> io::Result<Part> {

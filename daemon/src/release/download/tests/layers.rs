@@ -200,8 +200,20 @@ async fn a_config_is_one_frame() {
         .await
         .unwrap();
     assert_eq!((arrived.fetched, seen.into_inner()), (1000, 1000));
-    for size in [0, 17 << 20] {
-        let stored = Blob { size, ..stored };
-        assert!(Wanted::unframed("x".into(), stored).is_err());
-    }
+    let large = Blob {
+        size: 65 << 20,
+        ..stored
+    };
+    assert!(Wanted::unframed("x".into(), large).is_err());
+    let empty = Blob {
+        digest: Digest::of(b""),
+        size: 0,
+    };
+    let wanted = Wanted::unframed("files/x".into(), empty).unwrap();
+    let arrived = client(&[&server])
+        .blob(&wanted, dir.path(), |_| ())
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(arrived.path).unwrap(), b"");
+    assert_eq!(server.asked().len(), 1, "nothing is not asked for");
 }

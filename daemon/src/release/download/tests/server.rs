@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// What it does with a connection; then it closes it.
@@ -18,6 +18,8 @@ pub(super) enum Act {
     Drip(Vec<u8>, Duration),
     /// Nothing, for ever.
     Hang,
+    /// Everything to and from there, as a proxy does after CONNECT.
+    Tunnel(SocketAddr),
 }
 
 /// What it was asked.
@@ -167,6 +169,12 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
                 }
             }
             Act::Hang => std::future::pending::<()>().await,
+            Act::Tunnel(to) => {
+                let mut other = TcpStream::connect(to).await.ok()?;
+                tokio::io::copy_bidirectional(&mut stream, &mut other)
+                    .await
+                    .ok()?;
+            }
         }
     }
     stream.shutdown().await.ok()?;

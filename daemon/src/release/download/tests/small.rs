@@ -6,9 +6,9 @@ use std::time::Duration;
 use berth_format::Code;
 
 use super::super::settings::{Credential, Secret};
-use super::super::{Answer, DownloadError, ProxySetting, Small};
+use super::super::{Answer, Client, DownloadError, ProxySetting, Small};
 use super::server::{Act, Server, ok, reply, status};
-use super::{client, client_with, settings};
+use super::{Quick, client, client_with, limits, settings};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -77,17 +77,33 @@ async fn endless_data_that_is_announced_is_refused_before_its_first_byte() {
 
 #[tokio::test]
 async fn endless_headers_are_refused() {
-    let server = Server::start(|_, _| {
-        let head = b"HTTP/1.1 200 OK\r\n".to_vec();
-        vec![
-            Act::Send(head),
-            Act::Endless(b"x-more: and more\r\n".to_vec()),
-        ]
-    })
-    .await;
-    let error = channel(&[&server]).await.unwrap_err();
-    assert!(matches!(error, DownloadError::Protocol { .. }), "{error:?}");
-    assert!(server.sent() < 64 << 20);
+    for (start, more) in [
+        ("HTTP/1.1 200 OK\r\n", "x-more: and more\r\n"),
+        ("HTTP/1.1 200 OK\r\n", "x"),
+        ("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
+            "x-trailer: and more\r\n",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;a",
+            "bcdefgh",
+        ),
+    ] {
+        let server = Server::start(move |_, _| {
+            let more = more.repeat(100).into_bytes();
+            vec![Act::Send(start.into()), Act::Endless(more)]
+        })
+        .await;
+        let error = channel(&[&server]).await.unwrap_err();
+        let is_right = matches!(
+            error,
+            DownloadError::Protocol { .. }
+                | DownloadError::Silent { .. }
+                | DownloadError::Cut { .. }
+        );
+        assert!(is_right, "{start}{more}: {error:?}");
+    }
 }
 
 #[tokio::test]
@@ -110,13 +126,16 @@ async fn slow_retrieval_of_a_small_file_ends_in_time() {
         vec![Act::Send(head), Act::Drip(vec![b'x'; 900], 20 * MS)]
     })
     .await;
+    // Slower than the floor, and on a line for which the floor is no matter.
     let error = channel(&[&server]).await.unwrap_err();
-    let ended = matches!(
-        error,
-        DownloadError::Slow { .. } | DownloadError::Deadline { .. }
-    );
-    assert!(ended, "{error:?}");
+    assert!(matches!(error, DownloadError::Slow { .. }), "{error:?}");
     assert_eq!(error.refusal().code, Code::DownloadCut);
+    let mut limits = limits();
+    limits.floor.over = Duration::from_mins(1);
+    limits.backoff.rounds = 1;
+    let client = Client::with(settings(&[&server]), limits, Quick::new());
+    let error = client.fetch("x", Small::Signature, None).await.unwrap_err();
+    assert!(matches!(error, DownloadError::Deadline { .. }), "{error:?}");
 }
 
 #[tokio::test]

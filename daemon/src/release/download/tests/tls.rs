@@ -10,8 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use super::super::settings::Credential;
-use super::super::{Answer, DownloadError, Settings, Small};
+use super::super::{Answer, Credential, DownloadError, ProxySetting, Secret, Settings, Small};
 use super::server::{Act, Server, ok, reply};
 use super::{client_with, settings};
 
@@ -234,4 +233,34 @@ async fn a_token_stays_with_its_host() {
         Some("Bearer s3cret")
     );
     assert_eq!(elsewhere.asked()[0].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_proxy_sees_neither_what_is_asked_nor_the_token() {
+    let own = Authority::certifying(&["dl.vendor.example"]);
+    let token_file = own.dir.path().join("token");
+    std::fs::write(&token_file, "s3cret\n").unwrap();
+    std::fs::set_permissions(&token_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let server = own.server(b"secure").await;
+    let there = server.addr;
+    let proxy = Server::start(move |_, _| {
+        let head = b"HTTP/1.1 200 Connected\r\n\r\n".to_vec();
+        vec![Act::Send(head), Act::Tunnel(there)]
+    })
+    .await;
+    let mut settings = own.settings(&[&server]);
+    settings.proxy = ProxySetting::Use {
+        url: Secret(format!("http://localhost:{}", proxy.addr.port())),
+        except: None,
+    };
+    settings.mirrors[0].url = "https://dl.vendor.example/lantern".into();
+    settings.mirrors[0].credential = Some(Credential::Bearer { token_file });
+    assert_eq!(fetch(settings).await.unwrap(), b"secure");
+    let asked = &proxy.asked()[0];
+    assert_eq!(asked.line, "CONNECT dl.vendor.example:443 HTTP/1.1");
+    assert_eq!(asked.header("authorization"), None);
+    assert_eq!(
+        server.asked()[0].header("authorization"),
+        Some("Bearer s3cret")
+    );
 }
