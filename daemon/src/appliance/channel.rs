@@ -139,6 +139,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let mut wanted = Vec::new();
         for one in needed {
             let (blob, size) = match one {
+                // There is nothing to fetch of an empty file.
+                Needed::Small { blob, .. } if blob.size == 0 => {
+                    let path = folder.join(blob.digest.hex());
+                    tokio::fs::write(path, b"").await.map_err(internal)?;
+                    continue;
+                }
                 Needed::Small { name, blob } => (Wanted::unframed(name, blob), blob.size),
                 Needed::Layer { diff_id, layer } => {
                     (Wanted::layer(&diff_id, &layer), layer.stored.size)

@@ -336,13 +336,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .store
             .begin(&planned.plan, &planned.values, phase, at)
             .map_err(internal)?;
-        let bring = match offer {
-            Some(offer) => Some(self.bring(offer, run.id)),
-            None => {
-                let follows = self.0.store.following().map_err(internal)?.is_some();
-                follows.then(|| self.bring_from_channel(run.id))
-            }
-        };
+        let follows = self.0.store.following().map_err(internal)?.is_some();
+        let bring = offer
+            .map(|offer| self.bring(offer, run.id))
+            .or_else(|| follows.then(|| self.bring_from_channel(run.id)));
         let summary = status::summary(&run);
         Self::spawn(Context { bring, ..ctx }, run, guard);
         Ok(summary)

@@ -104,6 +104,12 @@ impl Client {
         })
     }
 
+    /// A request whose answer is only that it was done.
+    pub async fn end(&self, method: Method, path: &str) -> Result<()> {
+        let response = self.ask(method, path, None::<&()>).await?;
+        self.collect(response).await.map(drop)
+    }
+
     async fn collect(&self, response: Response<Incoming>) -> Result<Bytes> {
         Limited::new(response.into_body(), ANSWER)
             .collect()

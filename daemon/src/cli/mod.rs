@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::api::Result;
 
 mod bundle;
+mod channel;
 pub(crate) mod client;
 mod config;
 mod describe;
@@ -92,6 +93,8 @@ enum Command {
     Config(config::Args),
     /// Check every byte of a bundle, and change nothing.
     Verify(verify::Args),
+    /// Where newer versions come from, and what there is.
+    Channel(channel::Args),
     /// Show whom this machine trusts, or trust a vendor's root.
     Trust(trust::Args),
 }
@@ -142,6 +145,7 @@ async fn run(args: Args, terminal: &mut Terminal) -> u8 {
         Command::Events(args) => events::run(args, &client, terminal).await,
         Command::Config(args) => config::run(args, &client, terminal).await,
         Command::Verify(args) => verify::run(args, &client, terminal).await,
+        Command::Channel(args) => channel::run(args, &client, terminal).await,
         Command::Trust(args) => trust::run(args, &client, terminal).await,
     };
     done.unwrap_or_else(|refusal| refuse(terminal, &refusal))

@@ -14,11 +14,11 @@ use semver::Version;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::api::{
-    Api, ApplyRequest, BundleForm, BundleInfo, Check, ConfigValue, LogLine, Notice, Overall,
-    PlanAnswer, PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary, ServiceStatus, Status,
-    TrustInfo,
+    Api, ApplyRequest, BundleForm, BundleInfo, ChannelRelease, ChannelStatus, Check, ConfigValue,
+    LogLine, Notice, Overall, PlanAnswer, PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary,
+    ServiceStatus, Status, TrustInfo,
 };
-use crate::store::{Ended, Entry, Outcome};
+use crate::store::{ChannelSettings, Ended, Entry, Outcome};
 use crate::update::plan::{Action, Change, Hop, Plan, PlanKind, PlannedMigration};
 use crate::update::{Event, Phase, Step, Undo};
 
@@ -40,6 +40,7 @@ pub(crate) struct Inner {
     /// `apply` takes so long.
     pub slow: Duration,
     pub panics: bool,
+    pub channel: Option<ChannelStatus>,
 }
 
 pub(crate) fn version(text: &str) -> Version {
@@ -101,6 +102,7 @@ impl Fake {
             opened: Vec::new(),
             applied: Vec::new(),
             slow: Duration::ZERO,
+            channel: None,
             panics: false,
         };
         Self {
@@ -360,6 +362,39 @@ impl Api for Fake {
 
     async fn resume(&self) -> Result<RunSummary> {
         Err(Refusal::new(Code::NoWayBack, "nothing stands still"))
+    }
+
+    fn channel(&self) -> Result<ChannelStatus> {
+        let channel = self.get().channel.clone();
+        channel.ok_or_else(|| Refusal::new(Code::ChannelMissing, "no channel is followed"))
+    }
+
+    fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()> {
+        self.get().channel = settings.map(|settings| ChannelStatus {
+            settings,
+            serial: None,
+            expires: None,
+            checked: None,
+            releases: Vec::new(),
+            installed: None,
+            offer: None,
+        });
+        Ok(())
+    }
+
+    async fn check_channel(&self) -> Result<ChannelStatus> {
+        let mut channel = self.channel()?;
+        channel.serial = Some(7);
+        channel.releases.push(ChannelRelease {
+            version: version("1.1.0"),
+            published: at(0),
+            security: false,
+            offered: false,
+            withdrawn: None,
+            instead: None,
+        });
+        channel.installed = Some("The vendor has withdrawn 1.0.0: it loses mail.".into());
+        Ok(channel)
     }
 
     fn history(&self, _: u32) -> Result<Vec<RunSummary>> {

@@ -74,6 +74,13 @@ pub fn router<A: Api>(api: A, handover: Handover, shutdown: watch::Receiver<bool
         .route("/plan", post(routes::plan::<A>))
         .route("/apply", post(routes::apply::<A>))
         .route("/resume", post(routes::resume::<A>))
+        .route(
+            "/channel",
+            get(routes::channel::<A>)
+                .put(routes::set_channel::<A>)
+                .delete(routes::forget_channel::<A>),
+        )
+        .route("/channel/check", post(routes::check_channel::<A>))
         .route("/history", get(routes::history::<A>))
         .route("/mended", get(routes::mended::<A>))
         .route("/runs/{id}", get(routes::run::<A>))

@@ -16,10 +16,10 @@ use super::json::{Answer, Body, Path, Query, Refused, usage};
 use super::wire::{ConfigChange, HandedOver, TrustRequest};
 use super::{Server, stream};
 use crate::api::{
-    Api, ApplyRequest, BundleForm, BundleInfo, ConfigValue, PlanAnswer, PlanRequest, ReleaseInfo,
-    RunDetail, RunSummary, Status, TrustInfo,
+    Api, ApplyRequest, BundleForm, BundleInfo, ChannelStatus, ConfigValue, PlanAnswer, PlanRequest,
+    ReleaseInfo, RunDetail, RunSummary, Status, TrustInfo,
 };
-use crate::store::Mended;
+use crate::store::{ChannelSettings, Mended};
 
 /// The most lines of a log or of the history that one answer holds.
 const MOST: u32 = 10_000;
@@ -99,6 +99,31 @@ pub(super) async fn resume<A: Api>(State(server): State<Server<A>>) -> Accepted 
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     limit: Option<u32>,
+}
+
+pub(super) async fn channel<A: Api>(State(server): State<Server<A>>) -> Answer<ChannelStatus> {
+    Ok(Json(server.api.channel()?))
+}
+
+pub(super) async fn set_channel<A: Api>(
+    State(server): State<Server<A>>,
+    Body(settings): Body<ChannelSettings>,
+) -> Answer<ChannelStatus> {
+    server.api.set_channel(Some(settings))?;
+    Ok(Json(server.api.channel()?))
+}
+
+pub(super) async fn forget_channel<A: Api>(
+    State(server): State<Server<A>>,
+) -> Result<StatusCode, Refused> {
+    server.api.set_channel(None)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn check_channel<A: Api>(
+    State(server): State<Server<A>>,
+) -> Answer<ChannelStatus> {
+    Ok(Json(server.api.check_channel().await?))
 }
 
 pub(super) async fn history<A: Api>(

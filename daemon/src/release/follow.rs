@@ -17,8 +17,7 @@
 
 use std::future::Future;
 
-use berth_format::bundle::{BundleError, believe};
-use berth_format::channel::{self, Channel, ChannelError, Entry, Expiry};
+use berth_format::channel::{self, Channel, ChannelError, Entry, Expiry, NamedError};
 use berth_format::root::{self, Chain, Role, Root, RootError};
 use berth_format::signature::{self, MAX_FILES};
 use berth_format::{ChannelName, Code, Digest, Refusal};
@@ -69,10 +68,8 @@ pub enum FollowError {
     Root(#[from] RootError),
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    #[error("release {version} is not the one that the channel names")]
-    Release { version: Version },
     #[error(transparent)]
-    Signed(#[from] BundleError),
+    Named(#[from] NamedError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -92,11 +89,7 @@ impl FollowError {
             Self::Download(error) => error.refusal(),
             Self::Root(error) => error.refusal(),
             Self::Channel(error) => error.refusal(),
-            Self::Release { version } => as_code(Code::SignatureMismatch).because(
-                format!("the release {version} that the channel names"),
-                "other bytes",
-            ),
-            Self::Signed(error) => error.refusal(),
+            Self::Named(error) => error.refusal(),
             Self::Store(error) => crate::api::internal(error),
         }
     }
@@ -105,7 +98,7 @@ impl FollowError {
     fn may_be_a_publication(&self) -> bool {
         matches!(
             self,
-            Self::Channel(ChannelError::Signature(_)) | Self::Missing(_) | Self::Release { .. }
+            Self::Channel(ChannelError::Signature(_)) | Self::Missing(_) | Self::Named(_)
         )
     }
 }
@@ -222,15 +215,14 @@ async fn channel<W: Web>(
     let kept = kept(&following, &trust, root, &name);
     let known = following.tag.as_ref().filter(|_| kept.is_some());
     let bytes = match (web.small(&path, Small::Channel, known).await?, kept) {
-        (Answer::Missing, _) => return Err(FollowError::Missing(path)),
         (Answer::NotModified, Some(kept)) => {
             trust.seen.still_fresh(root, &name, clock)?;
             following.checked = Some(clock);
             store.keep_channel(&trust, &following)?;
             return Ok(kept);
         }
-        // It was asked about nothing.
-        (Answer::NotModified, None) => return Err(FollowError::Missing(path)),
+        // "Not modified" answers no question that was asked here.
+        (Answer::Missing | Answer::NotModified, _) => return Err(FollowError::Missing(path)),
         (Answer::Fresh { bytes, tag }, _) => {
             following.tag = tag;
             bytes
@@ -285,7 +277,7 @@ async fn releases<W: Web>(
         .map(|(release, _)| release.version)
         .collect();
     let newest = channel.releases.iter().rev().take(MOST);
-    for (version, entry) in newest.filter(|(version, entry)| wanted(version, entry)) {
+    for (version, _) in newest.filter(|(version, entry)| wanted(version, entry)) {
         if here.contains(version) {
             continue;
         }
@@ -293,13 +285,8 @@ async fn releases<W: Web>(
         let Answer::Fresh { bytes, .. } = web.small(&name, Small::Release, None).await? else {
             return Err(FollowError::Missing(name));
         };
-        if bytes.len() as u64 != entry.size || Digest::of(&bytes) != entry.digest {
-            return Err(FollowError::Release {
-                version: version.clone(),
-            });
-        }
         let signatures = signatures(web, &name, most(root, Role::Release)).await?;
-        let release = believe(root, version, &bytes, &signatures)?;
+        let release = channel.release(root, version, &bytes, &signatures)?;
         store.put_offered(&release, &bytes)?;
     }
     Ok(())

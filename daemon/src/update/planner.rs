@@ -270,7 +270,7 @@ fn forward(
     here.retain(|version, _| !wanted.withdrawn.contains_key(version));
     if let Some((to, why)) = wanted.to.and_then(|to| wanted.withdrawn.get_key_value(to)) {
         let summary = format!("the vendor has withdrawn {to}");
-        return Err(Refusal::new(Code::Withdrawn, summary).found(why.clone()));
+        return Err(Refusal::new(Code::ReleaseWithdrawn, summary).found(why.clone()));
     }
     let usable: Vec<&Release> = here
         .values()

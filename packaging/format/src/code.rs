@@ -134,7 +134,6 @@ codes! {
     MirrorRedirect "mirror-redirect" Input "a mirror sends on to where Berth does not go" "Set the place itself as a mirror, if you trust it.";
     MirrorCertificate "mirror-certificate" Trust "a mirror's certificate is not trusted" "Check this machine's clock; if a proxy of yours opens TLS, set its certificate file.";
     ChannelMissing "channel-missing" Conflict "no channel is followed" "Run `berth channel set URL`.";
-    Withdrawn "withdrawn" Conflict "the vendor has withdrawn this release" "Install what the vendor offers in its place.";
 
     WrongProduct "wrong-product" Input "the bundle is for another product" "Choose a bundle of the installed product.";
     WrongArchitecture "wrong-architecture" Input "the release was not made for this machine's architecture" "Ask the vendor for a bundle for this architecture.";
