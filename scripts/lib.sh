@@ -56,7 +56,7 @@ need_build() { need cc=gcc make git curl; command -v cargo >/dev/null || die "mi
 need_docker() {
   need dockerd=docker.io docker=docker.io containerd=containerd iptables ip=iproute2 curl setpriv=util-linux \
     /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring \
-    minisign skopeo mkfs.xfs=xfsprogs mkfs.ext4=e2fsprogs setfacl=acl setfattr=attr git
+    minisign skopeo nginx=nginx-light mkfs.xfs=xfsprogs mkfs.ext4=e2fsprogs setfacl=acl setfattr=attr git
   # Debian 13 ships the client beside the daemon.
   command -v docker >/dev/null || need docker=docker-cli
 }

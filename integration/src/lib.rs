@@ -10,6 +10,7 @@
 )]
 
 mod berthd;
+pub mod channel;
 mod client;
 mod engine;
 mod machine;

@@ -1,0 +1,123 @@
+//! A vendor's channel: a folder that `berth-publish` keeps, behind Debian's nginx.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{Client, Machine, program, run, wait_for};
+
+/// The port of the web server, in the machine's network.
+const PORT: u16 = 8088;
+
+/// A folder of static files and the server before it.
+#[derive(Debug)]
+pub struct WebServer {
+    dir: PathBuf,
+    keys: PathBuf,
+    netns: PathBuf,
+    nginx: Option<Child>,
+}
+
+impl WebServer {
+    /// Serves what `berth-publish build` wrote, with no channel yet.
+    pub fn start(machine: &Machine) -> Result<Self> {
+        let dir = machine.dir.path().join("web");
+        fs::create_dir_all(&dir)?;
+        run(Command::new("cp")
+            .arg("-r")
+            .arg(machine.published.releases())
+            .arg(dir.join("www")))?;
+        let mut server = Self {
+            dir,
+            keys: machine.published.keys(),
+            netns: machine.engine.netns(),
+            nginx: None,
+        };
+        server.up()?;
+        Ok(server)
+    }
+
+    /// Starts the server.
+    pub fn up(&mut self) -> Result<()> {
+        let dir = self.dir.display();
+        let config = self.dir.join("nginx.conf");
+        fs::write(
+            &config,
+            format!(
+                "daemon off; master_process off; user root; pid {dir}/pid; error_log {dir}/errors;\n\
+                 events {{}}\n\
+                 http {{ access_log {dir}/log; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;\n\
+                 fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n\
+                 server {{ listen 127.0.0.1:{PORT}; root {dir}/www; }} }}\n"
+            ),
+        )?;
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "nsenter"])
+            .arg(format!("--net={}", self.netns.display()))
+            .args(["nginx", "-c"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.nginx = Some(child);
+        let client = Client::new(self.netns.clone(), PORT);
+        wait_for("nginx listens", Duration::from_secs(10), || {
+            client.connects().then_some(())
+        })
+    }
+
+    /// Ends the server.
+    pub fn down(&mut self) -> Result<()> {
+        if let Some(mut nginx) = self.nginx.take() {
+            nginx.kill()?;
+            nginx.wait()?;
+        }
+        Ok(())
+    }
+
+    /// What an appliance is told to follow.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{PORT}/")
+    }
+
+    /// A file of the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join("www").join(name)
+    }
+
+    /// `berth-publish channel COMMAND` on `stable`.
+    pub fn publish(&self, words: &[&str]) -> Result<String> {
+        let (command, rest) = words.split_first().unwrap_or((&"refresh", &[]));
+        run(Command::new(program("berth-publish"))
+            .args(["channel", command])
+            .arg(self.dir.join("www"))
+            .args(["--channel", "stable", "--key"])
+            .arg(&self.keys)
+            .args(rest))
+    }
+
+    /// Lines of the server's log, as `"GET /x HTTP/1.1" 200 …`.
+    pub fn log(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        text.lines().map(Into::into).collect()
+    }
+
+    /// Copies the channel's folder aside, or back.
+    pub fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        if to.exists() {
+            fs::remove_dir_all(to)?;
+        }
+        run(Command::new("cp").arg("-r").arg(from).arg(to))?;
+        Ok(())
+    }
+}
+
+impl Drop for WebServer {
+    fn drop(&mut self) {
+        let _ = self.down();
+    }
+}

@@ -1,0 +1,123 @@
+//! An appliance follows a channel over a real web server, which may be anybody's.
+#![cfg(feature = "docker")]
+#![allow(clippy::unwrap_used, reason = "every helper here is a part of a test")]
+
+use std::fs;
+
+use berth_integration::channel::WebServer;
+use berth_integration::{Machine, World};
+
+/// 1.0.0 runs and has data; the channel offers 1.1.0 and 1.2.0.
+fn following() -> (Machine, WebServer) {
+    let machine = Machine::with("1.0.0").unwrap();
+    let web = WebServer::start(&machine).unwrap();
+    let words = ["1.0.0", "1.1.0", "1.2.0"].map(|v| ["--release", v]);
+    let words: Vec<&str> = ["publish"]
+        .into_iter()
+        .chain(words.into_iter().flatten())
+        .collect();
+    web.publish(&words).unwrap();
+    let url = web.url();
+    machine
+        .berth(["channel", "set", &url, "--allow-http"])
+        .good()
+        .unwrap();
+    (machine, web)
+}
+
+#[test]
+fn it_follows_to_the_newest_release_through_the_stop_between() {
+    let (machine, mut web) = following();
+    let status = machine.berth(["channel", "check"]).good().unwrap();
+    assert_eq!(status["serial"], 1);
+    assert_eq!(status["offer"], "1.2.0");
+    let fetched = |web: &WebServer, what: &str| web.log().iter().any(|l| l.contains(what));
+    assert!(!fetched(&web, "/layers/"), "a check downloads no layer");
+
+    machine.berth(["update", "--yes"]).good().unwrap();
+    machine.wait_healthy("1.2.0").unwrap();
+    assert_eq!(machine.client.version().unwrap(), ("1.2.0".to_owned(), 2));
+    assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
+    assert!(fetched(&web, "/layers/"));
+    let downloads = machine.berthd.state_dir().join("downloads");
+    assert!(!downloads.exists(), "what Docker has is not kept twice");
+
+    // An unchanged channel costs one 304 and the question for a newer root.
+    let before = web.log().len();
+    machine.berth(["channel", "check"]).good().unwrap();
+    let log = web.log();
+    let new: Vec<_> = log[before..]
+        .iter()
+        .filter(|l| !l.contains("2.root.json"))
+        .collect();
+    assert!(new.len() == 1 && new[0].contains(" 304 "), "{new:#?}");
+
+    // What was withdrawn is said, and not installed.
+    let words = [
+        "withdraw",
+        "--release",
+        "1.2.0",
+        "--reason",
+        "It loses mail.",
+    ];
+    web.publish(&words).unwrap();
+    let status = machine.berth(["channel", "check"]).good().unwrap();
+    let told = status["installed"].as_str().unwrap();
+    assert!(told.contains("withdrawn 1.2.0: It loses mail."), "{told}");
+
+    // A server that is away is an error, and the product runs on.
+    web.down().unwrap();
+    let answer = machine.berth(["channel", "check"]);
+    assert_eq!(answer.refusal(), "mirror-unreachable", "{}", answer.text);
+    machine.wait_healthy("1.2.0").unwrap();
+}
+
+#[test]
+fn a_hostile_server_changes_nothing() {
+    let (machine, web) = following();
+    let (stable, old) = (web.file("stable"), machine.dir.path().join("old"));
+    web.copy(&stable, &old).unwrap();
+    web.publish(&["refresh"]).unwrap();
+    machine.berth(["channel", "check"]).good().unwrap();
+    let good = machine.dir.path().join("good");
+    web.copy(&stable, &good).unwrap();
+    let before = World::of(&machine).unwrap();
+    let refused = |what: &str, code: &str| {
+        let answer = machine.berth(["channel", "check"]);
+        assert_eq!(answer.refusal(), code, "{what}: {}", answer.text);
+        assert_eq!(answer.refused["effect"], "nothing-changed", "{what}");
+        let changes = before.changes(&World::of(&machine).unwrap());
+        assert_eq!(changes, "", "{what}");
+    };
+    // Rollback: the channel of yesterday, well signed.
+    web.copy(&old, &stable).unwrap();
+    refused("rollback", "channel-rollback");
+    web.copy(&good, &stable).unwrap();
+    machine.berth(["channel", "check"]).good().unwrap();
+
+    // Arbitrary install: a byte of the channel, of its signature, of a release, of a layer.
+    let flip = |path: &std::path::Path, at: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    flip(&web.file("stable/channel.json"), 40);
+    // No signature is named after these bytes.
+    refused("a flipped channel", "download-missing");
+    web.copy(&good, &stable).unwrap();
+
+    let layers = web.file("layers");
+    let safe = machine.dir.path().join("layers");
+    web.copy(&layers, &safe).unwrap();
+    for entry in fs::read_dir(&layers).unwrap() {
+        flip(&entry.unwrap().path(), 20);
+    }
+    let answer = machine.berth(["update", "--yes"]);
+    assert_eq!(answer.refusal(), "download-damaged", "{}", answer.text);
+    let before = machine.running().unwrap();
+    web.copy(&safe, &layers).unwrap();
+    machine.berth(["update", "--yes"]).good().unwrap();
+    machine.wait_healthy("1.2.0").unwrap();
+    assert_ne!(machine.running().unwrap(), before);
+    assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
+}
