@@ -91,8 +91,10 @@ fn a_hostile_server_changes_nothing() {
     };
     // Rollback: the channel of yesterday, well signed.
     web.copy(&old, &stable).unwrap();
+    web.touch(2001).unwrap();
     refused("rollback", "channel-rollback");
     web.copy(&good, &stable).unwrap();
+    web.touch(2002).unwrap();
     machine.berth(["channel", "check"]).good().unwrap();
 
     // Arbitrary install: a byte of the channel, of its signature, of a release, of a layer.
@@ -102,9 +104,11 @@ fn a_hostile_server_changes_nothing() {
         fs::write(path, bytes).unwrap();
     };
     flip(&web.file("stable/channel.json"), 40);
+    web.touch(2003).unwrap();
     // No signature is named after these bytes.
     refused("a flipped channel", "download-missing");
     web.copy(&good, &stable).unwrap();
+    web.touch(2004).unwrap();
 
     let layers = web.file("layers");
     let safe = machine.dir.path().join("layers");

@@ -27,6 +27,9 @@ use semver::Version;
 use super::download::{Answer, Client, DownloadError, Small, Tag};
 use crate::store::{Following, Store, StoreError, Trust};
 
+#[cfg(test)]
+mod tests;
+
 /// The most releases whose descriptions are fetched: the newest.
 const MOST: usize = 100;
 

@@ -7,6 +7,7 @@ use berth_format::image::Platform;
 use berth_format::release::Migration;
 use berth_format::service::{Healthcheck, NetworkMode, Service};
 use berth_format::template::TemplateError;
+use berth_format::validate::reaches_host;
 use berth_format::{Name, Product, Release, Template};
 
 use crate::engine::ImageRef;
@@ -123,11 +124,22 @@ pub fn volumes(
 ) -> Result<BTreeMap<Name, VolumeSpec>> {
     let volume = |(name, volume): (&Name, &berth_format::service::Volume)| {
         let place = format!("volume {name}");
+        let driver_opts = render_map(&volume.driver_opts, values, &place)?;
+        // What the admin filled in may hold a comma.
+        let literal = driver_opts.iter();
+        let literal = literal.map(|(key, value)| (key.clone(), Template::literal(value)));
+        if let Some(key) = reaches_host(&literal.collect()) {
+            return Err(ResolveError::Value {
+                place: format!("{place}, option {key}"),
+                expected: "options that show no path of this machine",
+                found: driver_opts.get(key).cloned().unwrap_or_default(),
+            });
+        }
         let spec = VolumeSpec {
             name: volume_name(&release.product, name),
             product: release.product.clone(),
             label: name.clone(),
-            driver_opts: render_map(&volume.driver_opts, values, &place)?,
+            driver_opts,
             labels: render_map(&volume.labels, values, &place)?,
         };
         Ok((name.clone(), spec))
