@@ -67,8 +67,16 @@ fn bytes(seed: u64, len: usize) -> Vec<u8> {
     words.take(len).collect()
 }
 
-/// As in production, but with short waits.
+/// As in production, with less progress for smaller layers.
 fn limits() -> Limits {
+    Limits {
+        progress: 1 << 10,
+        ..Limits::default()
+    }
+}
+
+/// For what has to end by itself; elsewhere a slow machine must not look like a slow server.
+fn impatient() -> Limits {
     Limits {
         connect: Duration::from_secs(2),
         answer: Duration::from_millis(400),
@@ -77,8 +85,11 @@ fn limits() -> Limits {
             rate: 1 << 10,
             over: Duration::from_millis(300),
         },
-        backoff: Backoff::default(),
-        progress: 1 << 10,
+        backoff: Backoff {
+            rounds: 2,
+            ..Backoff::default()
+        },
+        ..limits()
     }
 }
 
@@ -102,4 +113,8 @@ fn client_with(settings: Settings) -> (Client<Quick>, Quick) {
 
 fn client(servers: &[&Server]) -> Client<Quick> {
     client_with(settings(servers)).0
+}
+
+fn impatient_client(servers: &[&Server]) -> Client<Quick> {
+    Client::with(settings(servers), impatient(), Quick::new())
 }

@@ -8,7 +8,7 @@ use berth_format::Code;
 use super::super::settings::{Credential, Secret};
 use super::super::{Answer, Client, DownloadError, ProxySetting, Small};
 use super::server::{Act, Server, ok, reply, status};
-use super::{Quick, client, client_with, limits, settings};
+use super::{Quick, client, client_with, impatient, impatient_client, settings};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -95,7 +95,10 @@ async fn endless_headers_are_refused() {
             vec![Act::Send(start.into()), Act::Endless(more)]
         })
         .await;
-        let error = channel(&[&server]).await.unwrap_err();
+        let error = impatient_client(&[&server])
+            .fetch("x", Small::Channel, None)
+            .await
+            .unwrap_err();
         let is_right = matches!(
             error,
             DownloadError::Protocol { .. }
@@ -110,11 +113,14 @@ async fn endless_headers_are_refused() {
 async fn slow_retrieval_of_the_head_ends_in_time() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx";
     let server = Server::start(|_, _| vec![Act::Drip(head.to_vec(), 100 * MS)]).await;
-    let error = channel(&[&server]).await.unwrap_err();
+    let error = impatient_client(&[&server])
+        .fetch("x", Small::Channel, None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, DownloadError::Silent { .. }), "{error:?}");
     assert_eq!(
         server.asked().len(),
-        6,
+        2,
         "that may be a bad line: tried again"
     );
 }
@@ -127,10 +133,13 @@ async fn slow_retrieval_of_a_small_file_ends_in_time() {
     })
     .await;
     // Slower than the floor, and on a line for which the floor is no matter.
-    let error = channel(&[&server]).await.unwrap_err();
+    let error = impatient_client(&[&server])
+        .fetch("x", Small::Channel, None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, DownloadError::Slow { .. }), "{error:?}");
     assert_eq!(error.refusal().code, Code::DownloadCut);
-    let mut limits = limits();
+    let mut limits = impatient();
     limits.floor.over = Duration::from_mins(1);
     limits.backoff.rounds = 1;
     let client = Client::with(settings(&[&server]), limits, Quick::new());
