@@ -266,3 +266,54 @@ fn a_port_that_is_taken_stops_no_product_that_would_move_there() {
     drop(taken);
     machine.berth(["reconfigure", "--yes"]).good().unwrap();
 }
+
+#[test]
+fn a_service_that_hangs_is_found_unhealthy_and_restarted() {
+    let machine = Machine::with("1.2.0").unwrap();
+    let containers = machine.engine.containers().unwrap();
+    let frontend = containers
+        .iter()
+        .find(|c| c["Config"]["Labels"]["berth.name"] == "frontend");
+    let pid = frontend.unwrap()["State"]["Pid"].to_string();
+    let started = machine.started("frontend").unwrap();
+    // It answers nobody, and does not end by itself.
+    let stopped = std::process::Command::new("kill")
+        .args(["-STOP", &pid])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    wait_for("it is started anew", Duration::from_secs(150), || {
+        let now = machine.started("frontend").ok()?;
+        (now != started).then_some(())
+    })
+    .unwrap();
+    machine.wait_healthy("1.2.0").unwrap();
+    let events = machine.berth(["events"]);
+    assert!(
+        events.text.contains("unhealthy: restarted"),
+        "{}",
+        events.text
+    );
+    assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
+}
+
+#[test]
+fn lantern_is_healthy_only_while_its_database_and_its_cache_answer() {
+    let mut machine = Machine::with("1.2.0").unwrap();
+    machine.berthd.kill().unwrap();
+    for service in ["db", "cache"] {
+        let id = &machine.running().unwrap()[service];
+        machine.engine.docker(["stop", id]).unwrap();
+        wait_for("it says so", Duration::from_secs(30), || {
+            let answer = machine.client.get("/healthz").ok()?;
+            (answer.status != 200).then_some(())
+        })
+        .unwrap_or_else(|e| panic!("without {service}: {e}"));
+        machine.engine.docker(["start", id]).unwrap();
+        wait_for("it is well again", Duration::from_secs(30), || {
+            let answer = machine.client.get("/healthz").ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .unwrap_or_else(|e| panic!("with {service} again: {e}"));
+    }
+}

@@ -35,6 +35,8 @@ mod channel;
 mod config;
 mod status;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 /// How many bundles may be open at once; the oldest is forgotten.
 const OFFERS: usize = 8;
