@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::engine::Container;
+use crate::schedule::{Intent, Policy};
 use crate::store::{ChannelSettings, Ended, Entry, Mended};
 use crate::update::plan::PlanKind;
 use crate::update::{Phase, Plan};
@@ -258,6 +259,29 @@ pub struct ChannelRelease {
     pub instead: Option<Version>,
 }
 
+/// The update policy, and what follows from it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    pub policy: Policy,
+    /// `None`: nothing newer is offered.
+    pub intent: Option<Intent>,
+    /// Newer releases that are not taken by themselves.
+    pub held: Vec<Held>,
+    /// Why the update that should have begun did not.
+    pub refused: Option<Refusal>,
+    /// When the channel is asked again; `None`: by hand only.
+    pub next_check: Option<Timestamp>,
+    /// Why the last question to the channel had no good answer.
+    pub check_failed: Option<Refusal>,
+}
+
+/// A release that is held back here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub version: Version,
+    pub why: String,
+}
+
 /// A line of a service's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
@@ -298,6 +322,11 @@ pub trait Api: Clone + Send + Sync + 'static {
     fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()>;
     /// Asks its server what it offers now.
     fn check_channel(&self) -> impl Future<Output = Result<ChannelStatus>> + Send;
+
+    /// The update policy, and what follows from it.
+    fn policy(&self) -> Result<PolicyStatus>;
+    /// Sets the update policy; it holds at once.
+    fn set_policy(&self, policy: Policy) -> Result<PolicyStatus>;
 
     /// Newest first.
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>>;

@@ -10,6 +10,7 @@ pub mod life;
 pub mod logging;
 pub mod preflight;
 pub mod release;
+pub mod schedule;
 pub mod store;
 pub mod update;
 pub mod watchdog;

@@ -94,6 +94,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             }
             tokio::select! {
                 () = appliance.supervise() => {}
+                () = appliance.watch() => {}
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         }

@@ -12,12 +12,13 @@ use tokio::sync::{broadcast, mpsc};
 use super::{Appliance, bundle_info, release_info, status};
 use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ChannelStatus, ConfigValue, LogLine, Notice,
-    PlanAnswer, PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary, Status, TrustInfo,
-    internal,
+    PlanAnswer, PlanRequest, PolicyStatus, ReleaseInfo, Result, RunDetail, RunSummary, Status,
+    TrustInfo, internal,
 };
 use crate::engine::docker::{Docker, LogStream};
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
+use crate::schedule::Policy;
 use crate::store::{ChannelSettings, Mended, Trust};
 
 /// The most lines of a journal in one answer.
@@ -119,11 +120,21 @@ impl<H: Host> Api for Appliance<Docker, H> {
         self.0
             .store
             .set_following(settings.as_ref())
-            .map_err(internal)
+            .map_err(internal)?;
+        self.0.watch.ask();
+        Ok(())
     }
 
     async fn check_channel(&self) -> Result<ChannelStatus> {
         self.answer_check().await
+    }
+
+    fn policy(&self) -> Result<PolicyStatus> {
+        self.answer_policy()
+    }
+
+    fn set_policy(&self, policy: Policy) -> Result<PolicyStatus> {
+        self.take_policy(&policy)
     }
 
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>> {

@@ -83,10 +83,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let client = self.client()?;
         let installed = store.installed().map_err(internal)?.map(|i| i.version);
         let now = self.0.host.now();
-        follow::check(&client, store, installed.as_ref(), now)
-            .await
-            .map_err(|error| error.refusal())?;
-        self.answer_channel()
+        let checked = follow::check(&client, store, installed.as_ref(), now).await;
+        let failed = checked.err().map(|error| error.refusal());
+        self.0.watch.checked(failed.clone());
+        failed.map_or_else(|| self.answer_channel(), Err)
     }
 
     fn client(&self) -> Result<Client> {
@@ -122,7 +122,17 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let files = store.files_dir();
         let needed = import::needed(&releases, &info, &known, &files);
         let needed = needed.map_err(|error| error.refusal())?;
-        let folder = self.download(run, needed).await?;
+        let notices = self.0.notices.clone();
+        let tell = move |done: u64, total: u64| {
+            // An error only says that nobody listens.
+            drop(notices.send(Notice::Progress {
+                run,
+                what: "download".to_owned(),
+                done,
+                total,
+            }));
+        };
+        let folder = self.download(needed, tell).await?;
         let source = Source::Folder(folder.clone());
         self.import(run, source, &releases, &known).await?;
         // Docker has it now; what cannot be removed is taken up again or removed next time.
@@ -132,7 +142,13 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         Ok(())
     }
 
-    async fn download(&self, run: i64, needed: Vec<Needed>) -> Result<PathBuf> {
+    /// Fetches blobs, as far as they are not there; `tell` gets verified and all bytes.
+    pub(super) async fn download(
+        &self,
+        needed: Vec<Needed>,
+        tell: impl Fn(u64, u64) + Send + Sync,
+    ) -> Result<PathBuf> {
+        let _one = self.0.downloading.lock().await;
         let folder = self.0.store.downloads_dir();
         self.0.host.make_dir(&folder).await.map_err(internal)?;
         let mut total = 0;
@@ -156,18 +172,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let client = self.client()?;
         let mut before = 0;
         for (blob, size) in wanted {
-            let notices = self.0.notices.clone();
-            let tell = move |bytes: u64| {
-                // An error only says that nobody listens.
-                drop(notices.send(Notice::Progress {
-                    run,
-                    what: "download".to_owned(),
-                    done: before + bytes,
-                    total,
-                }));
-            };
             client
-                .blob(&blob, &folder, tell)
+                .blob(&blob, &folder, |bytes| tell(before + bytes, total))
                 .await
                 .map_err(|error| error.refusal())?;
             before += size;

@@ -33,10 +33,12 @@ mod answers;
 mod bring;
 mod channel;
 mod config;
+mod policy;
 mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 /// How many bundles may be open at once; the oldest is forgotten.
 const OFFERS: usize = 8;
@@ -70,6 +72,9 @@ struct Inner<E, H> {
     /// Held by whoever changes the stack: a run, or the supervisor for a moment.
     busy: Arc<tokio::sync::Mutex<()>>,
     away: Away,
+    watch: watch::Watch,
+    /// Held by whoever downloads.
+    downloading: tokio::sync::Mutex<()>,
 }
 
 impl<E: Engine, H: Host> Appliance<E, H> {
@@ -84,6 +89,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             next_offer: AtomicU64::new(1),
             busy: Arc::new(tokio::sync::Mutex::new(())),
             away: Away::default(),
+            watch: watch::Watch::default(),
+            downloading: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -313,6 +320,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         if self.0.store.current().map_err(internal)?.is_some() {
             return Err(busy());
         }
+        // A download for later makes room.
+        self.0.watch.look();
         let place = self.place().await?;
         let (planned, offer) = self.planned(&request.plan, &place)?;
         agreed(&request, &planned)?;

@@ -236,7 +236,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
 }
 
 /// Waits for the end of an update.
-async fn ended(notices: &mut broadcast::Receiver<Notice>) {
+pub(super) async fn ended(notices: &mut broadcast::Receiver<Notice>) {
     loop {
         match notices.recv().await {
             // One that was missed may have been it.

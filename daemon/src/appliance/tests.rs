@@ -3,6 +3,7 @@
 use berth_format::release::{Grant, GrantKind};
 
 use super::*;
+use crate::store::{Ended, Outcome};
 use crate::update::seeded::Bench;
 
 fn request(digest: Option<Digest>, accept_grants: bool, confirm: Option<&str>) -> ApplyRequest {
@@ -65,4 +66,61 @@ fn a_rollback_wants_its_version_typed() {
     }
     let typed = version.to_string();
     assert_eq!(refused(&request(None, true, Some(&typed)), &planned), None);
+}
+
+/// A run that ended well, for what it leaves behind.
+fn ended(bench: &Bench, kind: PlanKind, from: Option<&str>, to: &str, outcome: Outcome) -> Run {
+    let version = bench.product.releases[0].release.version.clone();
+    let mut plan = bench.plan(PlanKind::Install, Some(&version)).unwrap().plan;
+    plan.kind = kind;
+    plan.from = from.map(|from| from.parse().unwrap());
+    plan.to = to.parse().unwrap();
+    let at = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+    Run {
+        id: 1,
+        plan,
+        values: Vec::new(),
+        hop: 0,
+        phase: Phase::Idle,
+        started: at,
+        ended: Some(Ended { at, outcome }),
+        failure: None,
+    }
+}
+
+#[test]
+fn what_an_admin_went_back_from_is_not_taken_again_by_itself() {
+    let bench = Bench::new(0, false);
+    let update = |from, to| ended(&bench, PlanKind::Update, Some(from), to, Outcome::Committed);
+    let back = |from, to, outcome| ended(&bench, PlanKind::Rollback, Some(from), to, outcome);
+    let left = |mut runs: Vec<Run>| {
+        // Told oldest first, kept newest first.
+        runs.reverse();
+        let left = policy::left_by_hand(&runs).into_keys();
+        left.map(|v| v.to_string()).collect::<Vec<_>>()
+    };
+    let went = || {
+        vec![
+            update("1.0.0", "1.1.0"),
+            back("1.1.0", "1.0.0", Outcome::Committed),
+        ]
+    };
+    assert_eq!(left(went()), ["1.1.0"]);
+    // A rollback that failed left nothing.
+    let failed = vec![
+        update("1.0.0", "1.1.0"),
+        back("1.1.0", "1.0.0", Outcome::RolledBack),
+    ];
+    assert_eq!(left(failed), [""; 0]);
+    // He took it again: it is his version now.
+    let mut again = went();
+    again.push(update("1.0.0", "1.1.0"));
+    assert_eq!(left(again.clone()), [""; 0]);
+    // And went back once more.
+    again.push(back("1.1.0", "1.0.0", Outcome::Committed));
+    assert_eq!(left(again), ["1.1.0"]);
+    // A newer one is no reason to take the old one.
+    let mut newer = went();
+    newer.push(update("1.0.0", "1.2.0"));
+    assert_eq!(left(newer), ["1.1.0"]);
 }

@@ -15,9 +15,10 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ChannelRelease, ChannelStatus, Check, ConfigValue,
-    LogLine, Notice, Overall, PlanAnswer, PlanRequest, ReleaseInfo, Result, RunDetail, RunSummary,
-    ServiceStatus, Status, TrustInfo,
+    LogLine, Notice, Overall, PlanAnswer, PlanRequest, PolicyStatus, ReleaseInfo, Result,
+    RunDetail, RunSummary, ServiceStatus, Status, TrustInfo,
 };
+use crate::schedule::Policy;
 use crate::store::{ChannelSettings, Ended, Entry, Outcome};
 use crate::update::plan::{Action, Change, Hop, Plan, PlanKind, PlannedMigration};
 use crate::update::{Event, Phase, Step, Undo};
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     pub slow: Duration,
     pub panics: bool,
     pub channel: Option<ChannelStatus>,
+    pub policy: PolicyStatus,
 }
 
 pub(crate) fn version(text: &str) -> Version {
@@ -103,6 +105,14 @@ impl Fake {
             applied: Vec::new(),
             slow: Duration::ZERO,
             channel: None,
+            policy: PolicyStatus {
+                policy: Policy::default(),
+                intent: None,
+                held: Vec::new(),
+                refused: None,
+                next_check: None,
+                check_failed: None,
+            },
             panics: false,
         };
         Self {
@@ -395,6 +405,16 @@ impl Api for Fake {
         });
         channel.installed = Some("The vendor has withdrawn 1.0.0: it loses mail.".into());
         Ok(channel)
+    }
+
+    fn policy(&self) -> Result<PolicyStatus> {
+        Ok(self.get().policy.clone())
+    }
+
+    fn set_policy(&self, policy: Policy) -> Result<PolicyStatus> {
+        policy.check(false)?;
+        self.get().policy.policy = policy;
+        self.policy()
     }
 
     fn history(&self, _: u32) -> Result<Vec<RunSummary>> {

@@ -81,6 +81,10 @@ pub fn router<A: Api>(api: A, handover: Handover, shutdown: watch::Receiver<bool
                 .delete(routes::forget_channel::<A>),
         )
         .route("/channel/check", post(routes::check_channel::<A>))
+        .route(
+            "/policy",
+            get(routes::policy::<A>).put(routes::set_policy::<A>),
+        )
         .route("/history", get(routes::history::<A>))
         .route("/mended", get(routes::mended::<A>))
         .route("/runs/{id}", get(routes::run::<A>))

@@ -17,8 +17,9 @@ use super::wire::{ConfigChange, HandedOver, TrustRequest};
 use super::{Server, stream};
 use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ChannelStatus, ConfigValue, PlanAnswer, PlanRequest,
-    ReleaseInfo, RunDetail, RunSummary, Status, TrustInfo,
+    PolicyStatus, ReleaseInfo, RunDetail, RunSummary, Status, TrustInfo,
 };
+use crate::schedule::Policy;
 use crate::store::{ChannelSettings, Mended};
 
 /// The most lines of a log or of the history that one answer holds.
@@ -124,6 +125,17 @@ pub(super) async fn check_channel<A: Api>(
     State(server): State<Server<A>>,
 ) -> Answer<ChannelStatus> {
     Ok(Json(server.api.check_channel().await?))
+}
+
+pub(super) async fn policy<A: Api>(State(server): State<Server<A>>) -> Answer<PolicyStatus> {
+    Ok(Json(server.api.policy()?))
+}
+
+pub(super) async fn set_policy<A: Api>(
+    State(server): State<Server<A>>,
+    Body(policy): Body<Policy>,
+) -> Answer<PolicyStatus> {
+    Ok(Json(server.api.set_policy(policy)?))
 }
 
 pub(super) async fn history<A: Api>(

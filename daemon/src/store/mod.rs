@@ -14,6 +14,7 @@ mod channel;
 mod installed;
 mod journal;
 mod mended;
+mod policy;
 mod releases;
 mod settings;
 mod trust;

@@ -133,6 +133,8 @@ codes! {
     MirrorRefused "mirror-refused" Preflight "a mirror refused a request" "Check its token or password, then try again later.";
     MirrorRedirect "mirror-redirect" Input "a mirror sends on to where Berth does not go" "Set the place itself as a mirror, if you trust it.";
     MirrorCertificate "mirror-certificate" Trust "a mirror's certificate is not trusted" "Check this machine's clock; if a proxy of yours opens TLS, set its certificate file.";
+    PolicyInvalid "policy-invalid" Usage "the update policy cannot be meant" "Mend it: `berth policy set --help`.";
+    PolicySilent "policy-silent" Usage "updates by themselves, and nobody would be told" "Set a notification first (`berth notify set`), or say --silent.";
     ChannelMissing "channel-missing" Conflict "no channel is followed" "Run `berth channel set URL`.";
 
     WrongProduct "wrong-product" Input "the bundle is for another product" "Choose a bundle of the installed product.";

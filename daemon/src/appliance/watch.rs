@@ -1,0 +1,278 @@
+//! Asks the channel from time to time, and does what the policy says about its offers.
+//!
+//! Nothing here is needed for safety: an update that begins by itself is the same update, with the
+//! same plan, checks and way back, as one that an admin begins. What only an admin can agree to
+//! (grants, missing config) is left to him, and he is told.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_format::{Code, Refusal};
+use jiff::{SignedDuration, Timestamp};
+use semver::Version;
+use tokio::sync::Notify;
+
+use super::{Appliance, agreed, supervise};
+use crate::api::{ApplyRequest, PlanRequest, Result, internal};
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::preflight;
+use crate::release::import;
+use crate::schedule::{Intent, Mode, Policy};
+use crate::update::plan::PlanKind;
+
+/// The first question after a start comes within this: machines that boot together after a power
+/// cut do not ask together.
+const FIRST: Duration = Duration::from_mins(5);
+
+/// Between two looks at the clock: it may be set, and machines sleep.
+const LONGEST: Duration = Duration::from_mins(15);
+
+/// After a question that failed, doubled with each, up to the time between two questions.
+const AGAIN: Duration = Duration::from_mins(5);
+
+/// After an update that was refused.
+const RETRY: Duration = Duration::from_mins(30);
+
+/// While another run is under way.
+const BUSY: Duration = Duration::from_mins(1);
+
+/// What the watch knows beyond the store; forgotten with berthd.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    heard: Mutex<Heard>,
+    look: Notify,
+}
+
+/// See [`Watch`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard {
+    pub next_check: Option<Timestamp>,
+    /// Why the last question had no good answer.
+    pub check_failed: Option<Refusal>,
+    /// Why an update that should have begun did not.
+    pub refused: Option<(Version, Refusal)>,
+    /// Somebody wants it asked now.
+    at_once: bool,
+}
+
+impl Watch {
+    pub(super) fn heard(&self) -> Heard {
+        self.lock().clone()
+    }
+
+    /// Something has changed: look again what follows from it.
+    pub(super) fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Another channel: ask it now.
+    pub(super) fn ask(&self) {
+        *self.lock() = Heard {
+            at_once: true,
+            ..Heard::default()
+        };
+        self.look();
+    }
+
+    /// The channel was asked, by itself or by hand.
+    pub(super) fn checked(&self, failed: Option<Refusal>) {
+        self.lock().check_failed = failed;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When the channel is asked next, since an arbitrary point.
+struct Timer {
+    due: Duration,
+    failures: u32,
+}
+
+impl<E: Engine, H: Host> Appliance<E, H> {
+    /// Follows the channel until the task is dropped.
+    pub async fn watch(&self) {
+        let mut notices = self.0.notices.subscribe();
+        let first = self.0.host.monotonic() + spread(FIRST);
+        let mut timer = Timer {
+            due: first,
+            failures: 0,
+        };
+        loop {
+            let wait = match self.turn(&mut timer).await {
+                Ok(wait) => wait,
+                Err(refusal) => {
+                    log::warn!("the channel cannot be followed: {refusal}");
+                    LONGEST
+                }
+            };
+            tokio::select! {
+                () = self.0.host.sleep(wait.min(LONGEST)) => {}
+                () = self.0.watch.look.notified() => {}
+                () = supervise::ended(&mut notices) => {}
+            }
+        }
+    }
+
+    /// Asks if it is time to, and does what follows; how long until the next turn.
+    async fn turn(&self, timer: &mut Timer) -> Result<Duration> {
+        let policy = self.0.store.policy().map_err(internal)?;
+        let follows = self.0.store.following().map_err(internal)?.is_some();
+        if policy.mode == Mode::Manual || !follows {
+            self.0.watch.lock().next_check = None;
+            return Ok(LONGEST);
+        }
+        let at_once = std::mem::take(&mut self.0.watch.lock().at_once);
+        let now = self.0.host.monotonic();
+        // A policy with a shorter pause holds at once.
+        timer.due = timer.due.min(now + policy.every());
+        if at_once || now >= timer.due {
+            self.ask_by_itself(&policy, timer).await;
+        }
+        let until = timer.due.saturating_sub(self.0.host.monotonic());
+        let next = SignedDuration::try_from(until).unwrap_or_default();
+        self.0.watch.lock().next_check = self.0.host.now().checked_add(next).ok();
+        Ok(until.min(self.act(&policy).await?))
+    }
+
+    async fn ask_by_itself(&self, policy: &Policy, timer: &mut Timer) {
+        let pause = match self.answer_check().await {
+            Ok(_) => {
+                timer.failures = 0;
+                // Appliances that were installed together drift apart.
+                policy.every().saturating_sub(spread(policy.every() / 8))
+            }
+            Err(refusal) => {
+                let longest = AGAIN
+                    .saturating_mul(1 << timer.failures.min(16))
+                    .min(policy.every());
+                timer.failures = timer.failures.saturating_add(1);
+                log::warn!(CODE = refusal.code.to_string(); "the channel was asked in vain: {refusal}");
+                longest / 2 + spread(longest / 2)
+            }
+        };
+        timer.due = self.0.host.monotonic() + pause;
+    }
+
+    /// Does what follows from the policy; how long until that may change.
+    async fn act(&self, policy: &Policy) -> Result<Duration> {
+        let (candidates, _) = self.candidates()?;
+        let Some(intent) = self.intent(policy, &candidates)? else {
+            self.0.watch.lock().refused = None;
+            return Ok(LONGEST);
+        };
+        self.tell_available(&intent);
+        let Some(begins) = intent.begins else {
+            return Ok(LONGEST);
+        };
+        if self.0.store.current().map_err(internal)?.is_some() {
+            return Ok(BUSY);
+        }
+        let outcome = tokio::select! {
+            outcome = self.make_ready(&intent) => outcome,
+            // What was changed may have made this the wrong thing to do.
+            () = self.0.watch.look.notified() => return Ok(Duration::ZERO),
+        };
+        let outcome = match outcome {
+            Ok(()) if begins > self.0.host.now() => {
+                self.0.watch.lock().refused = None;
+                let wait = begins.duration_since(self.0.host.now());
+                return Ok(Duration::try_from(wait).unwrap_or(BUSY));
+            }
+            // The window may have closed while images came.
+            Ok(()) if !self.is_open(policy, &intent.version)? => return Ok(Duration::ZERO),
+            Ok(()) => {
+                log::info!("the policy begins the update to {}", intent.version);
+                self.begin(request(&intent.version)).await.map(|_| ())
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match outcome {
+            Ok(()) => {
+                self.0.watch.lock().refused = None;
+                Ok(BUSY)
+            }
+            Err(refusal) if refusal.code == Code::Busy => Ok(BUSY),
+            Err(refusal) => {
+                self.tell_refused(&intent.version, &refusal);
+                self.0.watch.lock().refused = Some((intent.version, refusal));
+                Ok(RETRY)
+            }
+        }
+    }
+
+    fn is_open(&self, policy: &Policy, version: &Version) -> Result<bool> {
+        let (candidates, _) = self.candidates()?;
+        let now = self.0.host.now();
+        Ok(self.intent(policy, &candidates)?.is_some_and(|intent| {
+            intent.version == *version && intent.begins.is_some_and(|b| b <= now)
+        }))
+    }
+
+    /// Everything that can be done before the window opens: that the plan holds on this machine,
+    /// and what has to be downloaded.
+    async fn make_ready(&self, intent: &Intent) -> Result<()> {
+        let request = request(&intent.version);
+        let place = self.place().await?;
+        let (planned, _) = self.planned(&request.plan, &place)?;
+        agreed(&request, &planned)?;
+        let ctx = self.context(place, None);
+        if let Some(refusal) = preflight::verdict(&self.checks(&ctx, &planned).await?) {
+            return Err(refusal);
+        }
+        let mut missing = Vec::new();
+        for release in &planned.releases {
+            let fetched = crate::update::is_fetched(&ctx, &release.version).await;
+            if !fetched.map_err(|error| error.refusal(Code::FetchFailed))? {
+                missing.push(release.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let info = self.0.engine.info().await.map_err(internal)?;
+        let files = self.0.store.files_dir();
+        let needed = import::needed(&missing, &info, &self.known().await?, &files);
+        let needed = needed.map_err(|error| error.refusal())?;
+        self.download(needed, |_, _| ()).await.map(|_| ())
+    }
+}
+
+impl<E: Engine, H: Host> Appliance<E, H> {
+    fn tell_available(&self, intent: &Intent) {
+        log::info!("{} is offered", intent.version);
+    }
+
+    fn tell_refused(&self, version: &Version, refusal: &Refusal) {
+        log::warn!("the policy cannot begin the update to {version}: {refusal}");
+    }
+
+    /// Whether somebody would be told.
+    pub(super) fn is_heard(&self) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+fn request(version: &Version) -> ApplyRequest {
+    ApplyRequest {
+        plan: PlanRequest {
+            kind: PlanKind::Update,
+            bundle: None,
+            to: Some(version.clone()),
+            retry_quarantined: false,
+        },
+        digest: None,
+        accept_grants: false,
+        confirm: None,
+    }
+}
+
+/// A random part of a time.
+fn spread(longest: Duration) -> Duration {
+    let mut bytes = [0; 4];
+    // Without randomness machines are only less spread.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    longest.mul_f64(f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX))
+}
