@@ -107,6 +107,14 @@ impl Berthd {
         self.dir.join("state")
     }
 
+    /// Forgets that anything was fetched, as if every layer had to come anew. berthd must be down.
+    pub fn forget_fetched(&self) -> Result<()> {
+        let db = rusqlite::Connection::open(self.state_dir().join("berth.db"))?;
+        let forgotten = db.execute("UPDATE releases SET fetched = 0", [])?;
+        ensure!(forgotten > 0, "nothing was fetched");
+        Ok(())
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.dir.join("berth.sock")
     }

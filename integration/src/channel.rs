@@ -1,5 +1,6 @@
 //! A vendor's channel: a folder that `berth-publish` keeps, behind Debian's nginx.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use anyhow::Result;
 use crate::{Client, Machine, program, run, wait_for};
 
 /// The port of the web server, in the machine's network.
-const PORT: u16 = 8088;
+pub const PORT: u16 = 8088;
 
 /// A folder of static files and the server before it.
 #[derive(Debug)]
@@ -82,6 +83,24 @@ impl WebServer {
     /// What an appliance is told to follow.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{PORT}/")
+    }
+
+    /// The same through a port of somebody else's.
+    pub fn url_through(&self, port: u16) -> String {
+        format!("http://127.0.0.1:{port}/")
+    }
+
+    /// Bytes of all files that were asked for with success, each once.
+    pub fn asked_for(&self) -> u64 {
+        let log = self.log();
+        let good = log
+            .iter()
+            .filter(|line| line.contains("\" 200 ") || line.contains("\" 206 "));
+        let paths: BTreeSet<&str> = good
+            .filter_map(|line| line.split("GET /").nth(1)?.split(' ').next())
+            .collect();
+        let size = |path: &&str| fs::metadata(self.file(path)).map_or(0, |m| m.len());
+        paths.iter().map(size).sum()
     }
 
     /// A file of the folder.

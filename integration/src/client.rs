@@ -129,7 +129,8 @@ impl Client {
         })
     }
 
-    fn enter(&self) {
+    /// Takes this thread, and those that it starts, into the network namespace.
+    pub(crate) fn enter(&self) {
         let netns = File::open(&self.netns).expect("the engine's network namespace");
         move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
             .expect("root may change its network namespace");

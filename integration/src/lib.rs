@@ -12,7 +12,9 @@
 mod berthd;
 pub mod channel;
 mod client;
+pub mod cutter;
 mod engine;
+pub mod hostile;
 mod machine;
 mod published;
 pub mod tamper;

@@ -18,12 +18,15 @@ use crate::engine::Engine;
 use crate::host::Host;
 use crate::preflight;
 use crate::release::import;
-use crate::schedule::{Intent, Mode, Policy};
+use crate::schedule::{Intent, Mode, Policy, Reason};
 use crate::update::plan::PlanKind;
 
 /// The first question after a start comes within this: machines that boot together after a power
 /// cut do not ask together.
 const FIRST: Duration = Duration::from_mins(5);
+
+/// Nothing is so urgent that the clock is looked at more often.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Between two looks at the clock: it may be set, and machines sleep.
 const LONGEST: Duration = Duration::from_mins(15);
@@ -78,6 +81,7 @@ impl Watch {
     /// The channel was asked, by itself or by hand.
     pub(super) fn checked(&self, failed: Option<Refusal>) {
         self.lock().check_failed = failed;
+        self.look();
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -176,13 +180,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             () = self.0.watch.look.notified() => return Ok(Duration::ZERO),
         };
         let outcome = match outcome {
-            Ok(()) if begins > self.0.host.now() => {
+            Ok(()) if !self.is_open(policy, &intent.version)? => {
                 self.0.watch.lock().refused = None;
                 let wait = begins.duration_since(self.0.host.now());
-                return Ok(Duration::try_from(wait).unwrap_or(BUSY));
+                // One that has passed is decided anew.
+                return Ok(Duration::try_from(wait).unwrap_or_default().max(SHORTEST));
             }
-            // The window may have closed while images came.
-            Ok(()) if !self.is_open(policy, &intent.version)? => return Ok(Duration::ZERO),
             Ok(()) => {
                 log::info!("the policy begins the update to {}", intent.version);
                 self.begin(request(&intent.version)).await.map(|_| ())
@@ -203,12 +206,13 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         }
     }
 
+    /// Whether it may begin now: the window may have closed, and the vendor may have thought better
+    /// of it, while images came.
     fn is_open(&self, policy: &Policy, version: &Version) -> Result<bool> {
         let (candidates, _) = self.candidates()?;
-        let now = self.0.host.now();
-        Ok(self.intent(policy, &candidates)?.is_some_and(|intent| {
-            intent.version == *version && intent.begins.is_some_and(|b| b <= now)
-        }))
+        let intent = self.intent(policy, &candidates)?;
+        let is_it = |intent: Intent| intent.version == *version && intent.reason == Reason::Open;
+        Ok(intent.is_some_and(is_it))
     }
 
     /// Everything that can be done before the window opens: that the plan holds on this machine,

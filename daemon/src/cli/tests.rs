@@ -15,6 +15,8 @@ use crate::http::fake::{Fake, field};
 use crate::http::{Sockets, run as serve};
 use crate::update::{Event, Phase, Step, Undo};
 
+mod policy;
+
 struct Machine {
     fake: Fake,
     dir: tempfile::TempDir,
