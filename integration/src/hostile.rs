@@ -70,7 +70,8 @@ impl Hostile {
         Ok(server)
     }
 
-    /// Treats files with this in their path so, and others honestly.
+    /// Treats files whose path ends so, or that are in this folder (`layers/`), like this, and
+    /// others honestly.
     pub fn treat(&self, what: &str, mood: Mood) {
         *self.lock() = (what.to_owned(), mood);
     }
@@ -103,11 +104,8 @@ impl Hostile {
             .unwrap_or("/")
             .trim_start_matches('/');
         let (what, mood) = self.lock().clone();
-        let mood = if path.contains(&what) {
-            mood
-        } else {
-            Mood::Honest
-        };
+        let is_meant = path.ends_with(&what) || (what.ends_with('/') && path.starts_with(&what));
+        let mood = if is_meant { mood } else { Mood::Honest };
         let file: PathBuf = match mood {
             Mood::Swapped => folder.join("release-1.0.0.json"),
             _ => folder.join(path),
