@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::engine::Container;
+use crate::notify::{Delivery, Notifications, Receiver, Tested};
 use crate::store::{ChannelSettings, Ended, Entry, Mended};
 use crate::update::plan::PlanKind;
 use crate::update::{Phase, Plan};
@@ -298,6 +299,18 @@ pub trait Api: Clone + Send + Sync + 'static {
     fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()>;
     /// Asks its server what it offers now.
     fn check_channel(&self) -> impl Future<Output = Result<ChannelStatus>> + Send;
+
+    /// Who is told what happens here, and how that goes; no secret.
+    fn notifications(&self) -> Result<Notifications>;
+    /// Tells somebody from now on, or no longer.
+    fn set_receiver(&self, name: &Name, receiver: Option<&Receiver>) -> Result<Notifications>;
+    /// Delivers a test to each receiver, or to one, now.
+    fn test_notifications(
+        &self,
+        only: Option<&Name>,
+    ) -> impl Future<Output = Result<Vec<Tested>>> + Send;
+    /// What waits, was delivered or was given up; newest first.
+    fn deliveries(&self, limit: u32) -> Result<Vec<Delivery>>;
 
     /// Newest first.
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>>;

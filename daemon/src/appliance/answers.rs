@@ -18,6 +18,7 @@ use crate::api::{
 use crate::engine::docker::{Docker, LogStream};
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
+use crate::notify::{Delivery, Notifications, Receiver, Tested};
 use crate::store::{ChannelSettings, Mended, Trust};
 
 /// The most lines of a journal in one answer.
@@ -124,6 +125,22 @@ impl<H: Host> Api for Appliance<Docker, H> {
 
     async fn check_channel(&self) -> Result<ChannelStatus> {
         self.answer_check().await
+    }
+
+    fn notifications(&self) -> Result<Notifications> {
+        self.answer_notifications()
+    }
+
+    fn set_receiver(&self, name: &Name, receiver: Option<&Receiver>) -> Result<Notifications> {
+        self.answer_set_receiver(name, receiver)
+    }
+
+    async fn test_notifications(&self, only: Option<&Name>) -> Result<Vec<Tested>> {
+        self.answer_test(only).await
+    }
+
+    fn deliveries(&self, limit: u32) -> Result<Vec<Delivery>> {
+        self.answer_deliveries(limit)
     }
 
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>> {

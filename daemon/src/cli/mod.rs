@@ -24,6 +24,7 @@ mod follow;
 mod history;
 mod install;
 mod logs;
+mod notify;
 mod plan;
 mod progress;
 mod reconfigure;
@@ -95,6 +96,8 @@ enum Command {
     Verify(verify::Args),
     /// Where newer versions come from, and what there is.
     Channel(channel::Args),
+    /// Who is told what happens here: by webhook, by mail, by a program.
+    Notify(notify::Args),
     /// Show whom this machine trusts, or trust a vendor's root.
     Trust(trust::Args),
 }
@@ -146,6 +149,7 @@ async fn run(args: Args, terminal: &mut Terminal) -> u8 {
         Command::Config(args) => config::run(args, &client, terminal).await,
         Command::Verify(args) => verify::run(args, &client, terminal).await,
         Command::Channel(args) => channel::run(args, &client, terminal).await,
+        Command::Notify(args) => notify::run(args, &client, terminal).await,
         Command::Trust(args) => trust::run(args, &client, terminal).await,
     };
     done.unwrap_or_else(|refusal| refuse(terminal, &refusal))
