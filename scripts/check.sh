@@ -2,6 +2,7 @@
 # The fast loop: formatting, lints, unit tests. Needs no engine and no root.
 . "$(dirname "$0")/lib.sh"
 need_build
+need_notify
 cd "$root"
 
 note "format"

@@ -52,6 +52,9 @@ need() {
 
 need_build() { need cc=gcc make git curl; command -v cargo >/dev/null || die "missing: a Rust toolchain (https://rustup.rs)"; }
 
+# What notifications are tested against: a real SMTP server, and the documented way to verify a webhook.
+need_notify() { need /usr/lib/python3/dist-packages/aiosmtpd=python3-aiosmtpd openssl; }
+
 # What the engines and the images are made with.
 need_docker() {
   need dockerd=docker.io docker=docker.io containerd=containerd iptables ip=iproute2 curl setpriv=util-linux \

@@ -6,6 +6,7 @@
 become_root "$@"
 need_build
 need_docker
+need_notify
 cd "$root"
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/berth-test.XXXXXX")

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::engine::Container;
+use crate::notify::{Delivery, Notifications, Receiver, Tested};
 use crate::schedule::{Intent, Policy};
 use crate::store::{ChannelSettings, Ended, Entry, Mended};
 use crate::update::plan::PlanKind;
@@ -327,6 +328,18 @@ pub trait Api: Clone + Send + Sync + 'static {
     fn policy(&self) -> Result<PolicyStatus>;
     /// Sets the update policy; it holds at once.
     fn set_policy(&self, policy: Policy) -> Result<PolicyStatus>;
+
+    /// Who is told what happens here, and how that goes; no secret.
+    fn notifications(&self) -> Result<Notifications>;
+    /// Tells somebody from now on, or no longer.
+    fn set_receiver(&self, name: &Name, receiver: Option<&Receiver>) -> Result<Notifications>;
+    /// Delivers a test to each receiver, or to one, now.
+    fn test_notifications(
+        &self,
+        only: Option<&Name>,
+    ) -> impl Future<Output = Result<Vec<Tested>>> + Send;
+    /// What waits, was delivered or was given up; newest first.
+    fn deliveries(&self, limit: u32) -> Result<Vec<Delivery>>;
 
     /// Newest first.
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>>;

@@ -8,6 +8,7 @@ pub mod host;
 pub mod http;
 pub mod life;
 pub mod logging;
+pub mod notify;
 pub mod preflight;
 pub mod release;
 pub mod schedule;

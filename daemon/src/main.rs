@@ -89,12 +89,17 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let work = {
         let appliance = appliance.clone();
         async move |mut stopped: tokio::sync::watch::Receiver<bool>| {
-            if let Err(refusal) = appliance.recover().await {
-                log::error!("{refusal}");
-            }
+            let looks_after = async {
+                if let Err(refusal) = appliance.recover().await {
+                    log::error!("{refusal}");
+                }
+                appliance.supervise().await;
+            };
             tokio::select! {
                 () = appliance.supervise() => {}
                 () = appliance.watch() => {}
+                () = looks_after => {}
+                () = appliance.tell() => {}
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         }

@@ -156,7 +156,7 @@ impl Hostile {
                 caller.write_all(
                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
                 )?;
-                let chunk = [b' '; 64 << 10];
+                let chunk = vec![b' '; 64 << 10];
                 for _ in 0..ENOUGH / chunk.len() {
                     write!(caller, "{:x}\r\n", chunk.len())?;
                     caller.write_all(&chunk)?;

@@ -18,6 +18,7 @@ use crate::api::{
 use crate::engine::docker::{Docker, LogStream};
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
+use crate::notify::{Delivery, Notifications, Receiver, Tested};
 use crate::schedule::Policy;
 use crate::store::{ChannelSettings, Mended, Trust};
 
@@ -135,6 +136,22 @@ impl<H: Host> Api for Appliance<Docker, H> {
 
     fn set_policy(&self, policy: Policy) -> Result<PolicyStatus> {
         self.take_policy(&policy)
+    }
+
+    fn notifications(&self) -> Result<Notifications> {
+        self.answer_notifications()
+    }
+
+    fn set_receiver(&self, name: &Name, receiver: Option<&Receiver>) -> Result<Notifications> {
+        self.answer_set_receiver(name, receiver)
+    }
+
+    async fn test_notifications(&self, only: Option<&Name>) -> Result<Vec<Tested>> {
+        self.answer_test(only).await
+    }
+
+    fn deliveries(&self, limit: u32) -> Result<Vec<Delivery>> {
+        self.answer_deliveries(limit)
     }
 
     fn history(&self, limit: u32) -> Result<Vec<RunSummary>> {

@@ -19,6 +19,7 @@ use crate::api::{
 };
 use crate::engine::Engine;
 use crate::host::Host;
+use crate::notify::Outbox;
 use crate::preflight;
 use crate::release::offer::{self, Offer};
 use crate::store::{Run, Store, StoreError, StoredRelease};
@@ -29,15 +30,18 @@ use crate::update::planner::{self, Available, Planned, Wanted};
 use crate::update::resolve::Place;
 use crate::update::{Phase, driver};
 
+mod announce;
 mod answers;
 mod bring;
 mod channel;
 mod config;
+mod notifications;
 mod policy;
 mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod vitals;
 mod watch;
 
 /// How many bundles may be open at once; the oldest is forgotten.
@@ -75,6 +79,7 @@ struct Inner<E, H> {
     watch: watch::Watch,
     /// Held by whoever downloads.
     downloading: tokio::sync::Mutex<()>,
+    outbox: Outbox,
 }
 
 impl<E: Engine, H: Host> Appliance<E, H> {
@@ -83,6 +88,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         Self(Arc::new(Inner {
             engine,
             host,
+            outbox: Outbox::new(store.clone()),
             store,
             notices: broadcast::Sender::new(NOTICES),
             offers: Mutex::new(BTreeMap::new()),
@@ -97,6 +103,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     /// Takes up what was cut off. Returns when it is decided what to do, not when it is done.
     pub async fn recover(&self) -> Result<()> {
         let Some(mut run) = self.0.store.current().map_err(internal)? else {
+            self.announce_missed();
             return Ok(());
         };
         let guard = Arc::clone(&self.0.busy).lock_owned().await;
@@ -110,13 +117,15 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         }
         if let Phase::Halted(_) = run.phase {
             log::error!("a rollback could not finish; nothing is started: `berth status`");
+            self.announce_found(&run);
             return Ok(());
         }
-        Self::spawn(ctx, run, guard);
+        self.spawn(ctx, run, guard);
         Ok(())
     }
 
-    fn spawn(ctx: Context<E, H>, mut run: Run, guard: OwnedMutexGuard<()>) {
+    fn spawn(&self, ctx: Context<E, H>, mut run: Run, guard: OwnedMutexGuard<()>) {
+        let appliance = self.clone();
         // Its own task: a client that goes away cancels nothing.
         tokio::spawn(async move {
             Self::to_its_end(&ctx, &mut run).await;
@@ -126,6 +135,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
             drop(guard);
             ctx.tell(Notice::Ended(status::summary(&run)));
+            appliance.announce_end(&run);
             log::info!("run {} ended in {}", run.id, run.phase);
         });
     }
@@ -352,7 +362,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .map(|offer| self.bring(offer, run.id))
             .or_else(|| follows.then(|| self.bring_from_channel(run.id)));
         let summary = status::summary(&run);
-        Self::spawn(Context { bring, ..ctx }, run, guard);
+        self.announce_begun(&run);
+        self.spawn(Context { bring, ..ctx }, run, guard);
         Ok(summary)
     }
 
@@ -400,7 +411,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let ctx = self.context(self.place().await?, None);
         driver::resume(&ctx, &mut run).map_err(internal)?;
         let summary = status::summary(&run);
-        Self::spawn(ctx, run, guard);
+        self.spawn(ctx, run, guard);
         Ok(summary)
     }
 }

@@ -32,7 +32,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     }
 
     pub(super) fn take_policy(&self, policy: &Policy) -> Result<PolicyStatus> {
-        policy.check(self.is_heard()?)?;
+        policy.check(self.has_receiver())?;
         self.0.store.set_policy(policy).map_err(internal)?;
         self.0.watch.look();
         self.answer_policy()

@@ -12,6 +12,7 @@ use berth_format::{Name, Release};
 use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use super::vitals::Vitals;
 use super::{Appliance, status::judge};
 use crate::api::Notice;
 use crate::engine::{Container, ContainerState, Engine, Health};
@@ -65,6 +66,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     /// Looks after the stack until the task is dropped.
     pub async fn supervise(&self) {
         let mut tries: BTreeMap<Name, Tries> = BTreeMap::new();
+        let mut vitals = Vitals::default();
         let mut notices = self.0.notices.subscribe();
         let mut away = false;
         loop {
@@ -76,12 +78,13 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 Some(Err(_)) | None => stream::pending().boxed(),
             };
             loop {
-                let next = match self.round(&mut tries).await {
+                let next = match self.round(&mut tries, &mut vitals).await {
                     Ok(next) => {
                         away = false;
                         next
                     }
                     Err(error) => {
+                        self.watch_failed(&mut vitals, &error);
                         if !away {
                             log::warn!("the stack cannot be looked after: {error}");
                         }
@@ -104,10 +107,15 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     }
 
     /// One look, unless something else holds the stack; how long until the next one.
-    async fn round(&self, tries: &mut BTreeMap<Name, Tries>) -> Result<Duration, StepError> {
+    async fn round(
+        &self,
+        tries: &mut BTreeMap<Name, Tries>,
+        vitals: &mut Vitals,
+    ) -> Result<Duration, StepError> {
         let _guard = self.0.busy.lock().await;
         // A run that stands still keeps everything still.
         if self.0.store.current()?.is_some() {
+            vitals.clear();
             return Ok(ROUND);
         }
         let Some(installed) = self.0.store.installed()? else {
@@ -116,7 +124,11 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let Some(stored) = self.0.store.release(&installed.version)? else {
             return Ok(ROUND);
         };
-        self.look(&stored.release, &installed, tries).await
+        let next = self
+            .look(&stored.release, &installed, tries, vitals)
+            .await?;
+        let told = vitals.next(self.0.host.monotonic());
+        Ok(told.map_or(next, |told| next.min(told)))
     }
 
     /// Mends what may be mended now; how long until the next look.
@@ -125,10 +137,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         release: &Release,
         installed: &Installed,
         tries: &mut BTreeMap<Name, Tries>,
+        vitals: &mut Vitals,
     ) -> Result<Duration, StepError> {
         let mut next = ROUND;
         let all = self.0.engine.containers(&installed.product).await?;
         let seen: BTreeMap<&str, &Container> = all.iter().map(|c| (c.name.as_str(), c)).collect();
+        self.see(vitals, release, installed, &seen);
         let now = self.0.host.monotonic();
         for name in start_order(release)
             .unwrap_or_default()

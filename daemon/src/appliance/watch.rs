@@ -21,6 +21,8 @@ use crate::release::import;
 use crate::schedule::{Intent, Mode, Policy, Reason};
 use crate::update::plan::PlanKind;
 
+mod tell;
+
 /// The first question after a start comes within this: machines that boot together after a power
 /// cut do not ask together.
 const FIRST: Duration = Duration::from_mins(5);
@@ -143,8 +145,9 @@ impl<E: Engine, H: Host> Appliance<E, H> {
 
     async fn ask_by_itself(&self, policy: &Policy, timer: &mut Timer) {
         let pause = match self.answer_check().await {
-            Ok(_) => {
+            Ok(status) => {
                 timer.failures = 0;
+                self.tell_followed(&status);
                 // Appliances that were installed together drift apart.
                 policy.every().saturating_sub(spread(policy.every() / 8))
             }
@@ -153,6 +156,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                     .saturating_mul(1 << timer.failures.min(16))
                     .min(policy.every());
                 timer.failures = timer.failures.saturating_add(1);
+                self.tell_lost(&refusal, timer.failures);
                 log::warn!(CODE = refusal.code.to_string(); "the channel was asked in vain: {refusal}");
                 longest / 2 + spread(longest / 2)
             }
@@ -167,7 +171,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             self.0.watch.lock().refused = None;
             return Ok(LONGEST);
         };
-        self.tell_available(&intent);
+        self.tell_available(&intent, &candidates);
         let Some(begins) = intent.begins else {
             return Ok(LONGEST);
         };
@@ -194,6 +198,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         };
         match outcome {
             Ok(()) => {
+                self.forget(tell::WAITS);
                 self.0.watch.lock().refused = None;
                 Ok(BUSY)
             }
@@ -241,21 +246,6 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let needed = import::needed(&missing, &info, &self.known().await?, &files);
         let needed = needed.map_err(|error| error.refusal())?;
         self.download(needed, |_, _| ()).await.map(|_| ())
-    }
-}
-
-impl<E: Engine, H: Host> Appliance<E, H> {
-    fn tell_available(&self, intent: &Intent) {
-        log::info!("{} is offered", intent.version);
-    }
-
-    fn tell_refused(&self, version: &Version, refusal: &Refusal) {
-        log::warn!("the policy cannot begin the update to {version}: {refusal}");
-    }
-
-    /// Whether somebody would be told.
-    pub(super) fn is_heard(&self) -> Result<bool> {
-        Ok(false)
     }
 }
 

@@ -24,6 +24,7 @@ mod follow;
 mod history;
 mod install;
 mod logs;
+mod notify;
 mod plan;
 mod policy;
 mod progress;
@@ -98,6 +99,8 @@ enum Command {
     Channel(channel::Args),
     /// Whether updates begin by themselves, and when.
     Policy(policy::Args),
+    /// Who is told what happens here: by webhook, by mail, by a program.
+    Notify(notify::Args),
     /// Show whom this machine trusts, or trust a vendor's root.
     Trust(trust::Args),
 }
@@ -150,6 +153,7 @@ async fn run(args: Args, terminal: &mut Terminal) -> u8 {
         Command::Verify(args) => verify::run(args, &client, terminal).await,
         Command::Channel(args) => channel::run(args, &client, terminal).await,
         Command::Policy(args) => policy::run(args, &client, terminal).await,
+        Command::Notify(args) => notify::run(args, &client, terminal).await,
         Command::Trust(args) => trust::run(args, &client, terminal).await,
     };
     done.unwrap_or_else(|refusal| refuse(terminal, &refusal))

@@ -97,6 +97,14 @@ fn every_command_of_the_readme_is_understood() {
         "config unset A",
         "verify x.berth",
         "trust",
+        "notify",
+        "notify set webhook https://h.example/x --secret-file s --only halted,disk-low --name ops",
+        "notify set mail m.example --from a@b --to c@d --to e@f --security starttls --port 25",
+        "notify set mail m.example --from a@b --to c@d --user u --password-file p",
+        "notify set program /usr/local/sbin/page-me",
+        "notify test ops",
+        "notify log -n 5",
+        "notify remove ops",
     ] {
         let args = ["berth"].into_iter().chain(line.split_whitespace());
         assert!(Args::try_parse_from(args).is_ok(), "{line}");
@@ -110,6 +118,10 @@ fn every_command_of_the_readme_is_understood() {
         "config set",
         "config unset",
         "trust --replace",
+        "notify set webhook https://h.example/x",
+        "notify set mail m.example --from a@b",
+        "notify set mail m.example --from a@b --to c@d --user u",
+        "notify set program /x --only nonsense",
         "plan x.berth --rollback",
     ] {
         let args = ["berth"].into_iter().chain(line.split_whitespace());
@@ -479,4 +491,46 @@ async fn without_berthd_it_says_so() {
     let said = berth(std::path::Path::new("/nowhere/berth.sock"), "status --json").await;
     let refusal: Refusal = serde_json::from_str(&said.err).unwrap();
     assert_eq!(refusal.code, Code::BerthdGone);
+}
+
+#[tokio::test]
+async fn who_is_told_is_set_shown_tested_and_removed() {
+    let machine = Machine::new();
+    let said = machine.berth("notify").await;
+    assert!(said.out.contains("Nobody is told"), "{}", said.out);
+    let set = "notify set webhook https://hooks.example/T0/s3cret --secret-file /etc/berth/hook";
+    let said = machine.berth(set).await;
+    assert_eq!(
+        said.out,
+        "webhook is told from now on: https://hooks.example/….\n\
+         Try it: `berth notify test webhook`.\n"
+    );
+    let set =
+        "notify set mail m.example --from a@b.example --to c@d.example --only halted --name ops";
+    assert_eq!(machine.berth(set).await.code, 0);
+    assert_eq!(
+        machine.berth("notify").await.out,
+        "\
+2 receivers are told.
+
+  name     where                     of
+  ops      c@d.example by m.example  halted      2 waiting
+  webhook  https://hooks.example/…   everything  2 waiting
+"
+    );
+    let json: Value = serde_json::from_str(&machine.berth("notify --json").await.out).unwrap();
+    let shown = &json["receivers"]["webhook"]["receiver"]["way"]["webhook"]["url"];
+    assert_eq!(shown, "https://hooks.example/…");
+
+    let said = machine.berth("notify test").await;
+    assert_eq!(said.code, Code::NotifyFailed.kind().exit_code());
+    assert_eq!(
+        said.out,
+        "ops      delivered in 0.1 s\nwebhook  not delivered: hooks.example: 503\n"
+    );
+    assert_eq!(machine.berth("notify test ops").await.code, 0);
+    assert_eq!(machine.berth("notify remove ops").await.code, 0);
+    let gone = machine.berth("notify remove ops").await;
+    assert_eq!(gone.code, Code::NotFound.kind().exit_code());
+    assert!(gone.err.contains("[not-found]"), "{}", gone.err);
 }

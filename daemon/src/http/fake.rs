@@ -18,6 +18,7 @@ use crate::api::{
     LogLine, Notice, Overall, PlanAnswer, PlanRequest, PolicyStatus, ReleaseInfo, Result,
     RunDetail, RunSummary, ServiceStatus, Status, TrustInfo,
 };
+use crate::notify::{Delivery, Notifications, Receiver, ReceiverStatus, Tested};
 use crate::schedule::Policy;
 use crate::store::{ChannelSettings, Ended, Entry, Outcome};
 use crate::update::plan::{Action, Change, Hop, Plan, PlanKind, PlannedMigration};
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     pub panics: bool,
     pub channel: Option<ChannelStatus>,
     pub policy: PolicyStatus,
+    pub receivers: BTreeMap<Name, Receiver>,
+    pub deliveries: Vec<Delivery>,
 }
 
 pub(crate) fn version(text: &str) -> Version {
@@ -113,6 +116,8 @@ impl Fake {
                 next_check: None,
                 check_failed: None,
             },
+            receivers: BTreeMap::new(),
+            deliveries: Vec::new(),
             panics: false,
         };
         Self {
@@ -415,6 +420,56 @@ impl Api for Fake {
         policy.check(false)?;
         self.get().policy.policy = policy;
         self.policy()
+    }
+
+    fn notifications(&self) -> Result<Notifications> {
+        let inner = self.get();
+        let receivers = inner.receivers.iter().map(|(name, receiver)| {
+            let status = ReceiverStatus {
+                receiver: receiver.shown(),
+                waiting: 2,
+                last: inner
+                    .deliveries
+                    .iter()
+                    .find(|d| d.receiver == *name)
+                    .cloned(),
+            };
+            (name.clone(), status)
+        });
+        Ok(Notifications {
+            receivers: receivers.collect(),
+        })
+    }
+
+    fn set_receiver(&self, name: &Name, receiver: Option<&Receiver>) -> Result<Notifications> {
+        let receivers = &mut self.get().receivers;
+        let before = match receiver {
+            Some(receiver) => receivers.insert(name.clone(), receiver.clone()),
+            None => receivers.remove(name),
+        };
+        if receiver.is_none() && before.is_none() {
+            return Err(Refusal::new(Code::NotFound, "nobody of this name is told"));
+        }
+        Ok(Notifications {
+            receivers: BTreeMap::new(),
+        })
+    }
+
+    /// The webhook does not work.
+    async fn test_notifications(&self, only: Option<&Name>) -> Result<Vec<Tested>> {
+        let names: Vec<Name> = self.get().receivers.keys().cloned().collect();
+        let wanted = names.into_iter().filter(|n| only.is_none_or(|o| n == o));
+        let tested = wanted.map(|receiver| Tested {
+            refusal: (receiver.as_str() == "webhook")
+                .then(|| Refusal::new(Code::NotifyFailed, "x").found("hooks.example: 503")),
+            receiver,
+            millis: 120,
+        });
+        Ok(tested.collect())
+    }
+
+    fn deliveries(&self, _: u32) -> Result<Vec<Delivery>> {
+        Ok(self.get().deliveries.clone())
     }
 
     fn history(&self, _: u32) -> Result<Vec<RunSummary>> {

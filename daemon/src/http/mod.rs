@@ -9,6 +9,8 @@
 //! GET  /v1/bundles/{id}/form?version= GET  /v1/runs/{id}
 //! GET  /v1/releases                   GET  /v1/runs/{id}/events?after=   SSE
 //! GET  /v1/config    PATCH /v1/config GET  /v1/events                    SSE
+//! GET  /v1/notifications              PUT, DELETE /v1/notifications/receivers/{name}
+//! POST /v1/notifications/test         GET  /v1/notifications/deliveries?limit=
 //!                                     GET  /v1/services/{name}/logs?tail=&follow=   ndjson
 //! ```
 //!
@@ -30,6 +32,7 @@ pub(crate) mod fake;
 mod guard;
 pub mod handover;
 mod json;
+mod notify;
 mod page;
 mod routes;
 mod sockets;
@@ -85,6 +88,7 @@ pub fn router<A: Api>(api: A, handover: Handover, shutdown: watch::Receiver<bool
             "/policy",
             get(routes::policy::<A>).put(routes::set_policy::<A>),
         )
+        .nest("/notifications", notify::routes::<A>())
         .route("/history", get(routes::history::<A>))
         .route("/mended", get(routes::mended::<A>))
         .route("/runs/{id}", get(routes::run::<A>))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use berth_format::{Digest, Refusal};
+use berth_format::{Digest, Name, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::api::BundleInfo;
@@ -52,6 +52,15 @@ pub enum VerifyLine {
 pub struct ConfigChange {
     /// `null` takes a value away. All or none.
     pub values: BTreeMap<String, Option<String>>,
+}
+
+/// `POST /v1/notifications/test`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestRequest {
+    /// `None`: everybody.
+    #[serde(default)]
+    pub receiver: Option<Name>,
 }
 
 /// Data of the server-sent event `missed`: a slow reader lost this many notices.

@@ -14,6 +14,7 @@ mod channel;
 mod installed;
 mod journal;
 mod mended;
+mod notify;
 mod policy;
 mod releases;
 mod settings;
@@ -23,6 +24,7 @@ pub use channel::{ChannelSettings, Following};
 pub use installed::{Installed, PlacedNetwork, PlacedService, Previous};
 pub use journal::{Ended, Entry, Outcome, Run};
 pub use mended::Mended;
+pub use notify::{Tried, WAITING, Waiting};
 pub use releases::StoredRelease;
 pub use trust::Trust;
 

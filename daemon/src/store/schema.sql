@@ -61,3 +61,18 @@ CREATE TABLE notes (
     value  TEXT NOT NULL,
     PRIMARY KEY (run, hop, kind, name)
 ) STRICT;
+
+-- What waits to be told, and the last that was: one row an announcement and receiver.
+CREATE TABLE outbox (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    receiver TEXT NOT NULL,
+    letter   TEXT NOT NULL,
+    state    TEXT NOT NULL DEFAULT 'waiting', -- waiting, delivered, failed
+    tries    INTEGER NOT NULL DEFAULT 0,
+    due      INTEGER NOT NULL,           -- when it is tried, or was delivered or given up: ms
+    error    TEXT                        -- why the last try failed
+) STRICT;
+CREATE INDEX outbox_lines ON outbox (receiver, state, seq);
+
+-- What was told of a topic, so that it is told once.
+CREATE TABLE told (topic TEXT PRIMARY KEY, what TEXT NOT NULL) STRICT;

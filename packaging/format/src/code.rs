@@ -137,6 +137,10 @@ codes! {
     PolicySilent "policy-silent" Usage "updates by themselves, and nobody would be told" "Set a notification first (`berth notify set`), or say --silent.";
     ChannelMissing "channel-missing" Conflict "no channel is followed" "Run `berth channel set URL`.";
 
+    NotifySettings "notify-settings" Usage "what is set for notifications cannot be used" "Mend the setting or the file that it names, then try again.";
+    NotifyMissing "notify-missing" Conflict "no notification is set" "Run `berth notify set`.";
+    NotifyFailed "notify-failed" Preflight "a notification could not be delivered" "Look at the reason; try it with `berth notify test`.";
+
     WrongProduct "wrong-product" Input "the bundle is for another product" "Choose a bundle of the installed product.";
     WrongArchitecture "wrong-architecture" Input "the release was not made for this machine's architecture" "Ask the vendor for a bundle for this architecture.";
     Downgrade "downgrade" Input "the release is older than what is installed" "Use `berth rollback` to go back.";

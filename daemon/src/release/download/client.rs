@@ -192,24 +192,52 @@ impl<T: Timing> Client<T> {
         }
         let places = Arc::new(places);
         let judge = Arc::clone(&places);
-        let tls = |error| SettingsError::Tls(causes(error));
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
+        let redirects = reqwest::redirect::Policy::custom(move |attempt| follow(&judge, attempt));
+        assemble(places, proxies, authorities)?
             .connect_timeout(self.limits.connect)
-            .redirect(reqwest::redirect::Policy::custom(move |attempt| {
-                follow(&judge, attempt)
-            }))
-            .referer(false)
-            .dns_resolver(Resolver(places))
-            .https_only(bases.iter().all(|base| base.url.scheme() == "https"))
-            .tls_certs_merge(authorities)
-            // Ours alone: see `proxy`.
-            .no_proxy();
-        for rule in proxies.rules().map_err(tls)? {
-            builder = builder.proxy(rule);
-        }
-        builder.build().map_err(tls)
+            .redirect(redirects)
+            .build()
+            .map_err(|error| SettingsError::Tls(causes(error)))
     }
+}
+
+/// What every client of Berth has in common, whatever it is for.
+fn assemble(
+    places: Arc<Places>,
+    proxies: &Proxies,
+    authorities: Vec<reqwest::Certificate>,
+) -> Result<reqwest::ClientBuilder, SettingsError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
+        .referer(false)
+        .https_only(places.mirrors.iter().all(|(_, _, https)| *https))
+        .dns_resolver(Resolver(places))
+        .tls_certs_merge(authorities)
+        // Ours alone: see `proxy`.
+        .no_proxy();
+    for rule in proxies
+        .rules()
+        .map_err(|error| SettingsError::Tls(causes(error)))?
+    {
+        builder = builder.proxy(rule);
+    }
+    Ok(builder)
+}
+
+/// A client for one URL that the admin set, under the same rules as a mirror; it goes nowhere else.
+pub(crate) fn to_one(
+    url: &Url,
+    proxies: &Proxies,
+    authorities: Vec<reqwest::Certificate>,
+) -> Result<reqwest::ClientBuilder, SettingsError> {
+    mirror(url).map_err(|error| SettingsError::Place(error.to_string()))?;
+    let places = Places {
+        mirrors: vec![place(url)],
+        proxies: proxies.hosts().map(str::to_owned).collect(),
+        allow_private: false,
+    };
+    let builder = assemble(Arc::new(places), proxies, authorities)?;
+    Ok(builder.redirect(reqwest::redirect::Policy::none()))
 }
 
 /// The URL of a file. Names come from signed files, and still lead nowhere else.
@@ -237,7 +265,7 @@ fn place(url: &Url) -> (String, u16, bool) {
     )
 }
 
-fn host(url: &Url) -> String {
+pub(crate) fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{host}:{port}"),

@@ -166,7 +166,7 @@ impl DownloadError {
 }
 
 /// A server's text, fit for one short line.
-pub(super) fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .take(120)
@@ -175,7 +175,7 @@ pub(super) fn printable(bytes: &[u8]) -> String {
 }
 
 /// The HTTP library's error without its URL, with all of its causes.
-pub(super) fn causes(error: reqwest::Error) -> String {
+pub(crate) fn causes(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);

@@ -43,4 +43,10 @@ pub use blob::Wanted;
 pub use client::{Client, Limits};
 pub use error::DownloadError;
 pub use fetch::{Answer, Small, Tag};
+// What `notify` shares: one way of reading a secret, a proxy and an authority.
+pub(crate) use client::{host, to_one};
+pub(crate) use error::{causes, printable};
+pub(crate) use proxy::Proxies;
+pub(crate) use retry::{Backoff, Real, Timing, retry_after};
 pub use settings::{Credential, Mirror, ProxySetting, Secret, Settings};
+pub(crate) use settings::{SettingsError, authorities, bad_file, pem, secret};

@@ -11,7 +11,7 @@ use super::settings::{ProxySetting, SettingsError};
 
 /// What was found: by the scheme of the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Proxies {
+pub(crate) struct Proxies {
     pub(super) https: Option<Url>,
     pub(super) http: Option<Url>,
     except: Option<String>,
@@ -19,7 +19,7 @@ pub(super) struct Proxies {
 
 impl Proxies {
     /// Reads the setting, and the environment where that decides.
-    pub(super) fn read(
+    pub(crate) fn read(
         setting: &ProxySetting,
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, SettingsError> {

@@ -70,7 +70,7 @@ impl Default for Backoff {
 impl Backoff {
     /// The pause after round `round`, counted from 0: full jitter, so that appliances which lost
     /// the same server do not come back all at once.
-    fn pause(&self, round: u32, random: u64) -> Duration {
+    pub(crate) fn pause(&self, round: u32, random: u64) -> Duration {
         let longest = self
             .first
             .saturating_mul(1_u32.checked_shl(round).unwrap_or(u32::MAX))
@@ -154,7 +154,7 @@ impl Turns {
 }
 
 /// Reads `Retry-After`: seconds. The other form, a date, is rare and needs a clock: not obeyed.
-pub(super) fn retry_after(value: &[u8]) -> Option<Duration> {
+pub(crate) fn retry_after(value: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     text.parse().ok().map(Duration::from_secs)
 }

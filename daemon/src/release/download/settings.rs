@@ -90,6 +90,8 @@ pub enum SettingsError {
     },
     #[error("{path}: {problem}")]
     File { path: PathBuf, problem: String },
+    #[error("{0}")]
+    Place(String),
     #[error("the TLS library takes no client: {0}")]
     Tls(String),
 }
@@ -126,19 +128,26 @@ impl Settings {
 
     /// What is in the file with certificates.
     pub(super) fn authorities(&self) -> Result<Vec<reqwest::Certificate>, SettingsError> {
-        let Some(path) = &self.ca_file else {
-            return Ok(Vec::new());
-        };
-        let bytes = File::open(path)
-            .and_then(|file| read_most(&file, MAX_CA))
-            .map_err(|error| bad_file(path, error))?;
-        let found = reqwest::Certificate::from_pem_bundle(&bytes)
-            .map_err(|_| bad_file(path, "not a bundle of certificates in PEM"))?;
-        if found.is_empty() {
-            return Err(bad_file(path, "no certificate is in it"));
-        }
-        Ok(found)
+        self.ca_file.as_deref().map_or(Ok(Vec::new()), authorities)
     }
+}
+
+/// The certificates of a file; there is at least one.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, SettingsError> {
+    let bytes = pem(path)?;
+    let found = reqwest::Certificate::from_pem_bundle(&bytes)
+        .map_err(|_| bad_file(path, "not a bundle of certificates in PEM"))?;
+    if found.is_empty() {
+        return Err(bad_file(path, "no certificate is in it"));
+    }
+    Ok(found)
+}
+
+/// The bytes of a file of certificates.
+pub(crate) fn pem(path: &Path) -> Result<Vec<u8>, SettingsError> {
+    File::open(path)
+        .and_then(|file| read_most(&file, MAX_CA))
+        .map_err(|error| bad_file(path, error))
 }
 
 fn base(text: &str, allow_http: bool) -> Result<Url, String> {
@@ -173,7 +182,7 @@ fn authorization(credential: &Credential) -> Result<Authorization, SettingsError
 }
 
 /// The one line of a file that nobody but its owner, who runs berthd, can read: root.
-fn secret(path: &Path) -> Result<String, SettingsError> {
+pub(crate) fn secret(path: &Path) -> Result<String, SettingsError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, path, flags, Mode::empty())
         .map(File::from)
@@ -206,7 +215,7 @@ fn read_most(file: &File, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn bad_file(path: &Path, problem: impl fmt::Display) -> SettingsError {
+pub(crate) fn bad_file(path: &Path, problem: impl fmt::Display) -> SettingsError {
     SettingsError::File {
         path: path.to_owned(),
         problem: problem.to_string(),
