@@ -83,9 +83,13 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let client = self.client()?;
         let installed = store.installed().map_err(internal)?.map(|i| i.version);
         let now = self.0.host.now();
-        follow::check(&client, store, installed.as_ref(), now)
-            .await
-            .map_err(|error| error.refusal())?;
+        let checked = follow::check(&client, store, installed.as_ref(), now).await;
+        // Roots are kept also where the check fails after them.
+        if let Some(text) = store.trust().map_err(internal)?.root {
+            let root = Root::parse(text.as_bytes()).map_err(|error| error.refusal())?;
+            self.close_older(&root);
+        }
+        checked.map_err(|error| error.refusal())?;
         self.answer_channel()
     }
 
