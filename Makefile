@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Everything is done by scripts/.
-.PHONY: help check test demo demo-stop bench deny
+.PHONY: help check test fuzz demo demo-stop bench deny
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,10 @@ check:
 # make test       the whole suite, on real Docker that it starts itself
 test:
 	@bash scripts/test.sh
+
+# make fuzz       every parser of bytes from outside, TIME=300 seconds each
+fuzz:
+	@bash scripts/fuzz.sh
 
 # make demo       installs and updates the reference product, leaves it running
 demo:

@@ -7,6 +7,9 @@ cd "$root"
 
 note "format"
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/libfuzzer/Cargo.toml --check
+# Its lock file is its own, and follows what the parsers depend on.
+cargo metadata --quiet --locked --format-version 1 --manifest-path fuzz/libfuzzer/Cargo.toml >/dev/null
 note "lints"
 cargo clippy --quiet --locked --workspace --all-targets --all-features -- -D warnings
 if command -v shellcheck >/dev/null; then shellcheck -S error scripts/*.sh images/*.sh .ci/run; fi

@@ -84,6 +84,11 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let installed = store.installed().map_err(internal)?.map(|i| i.version);
         let now = self.0.host.now();
         let checked = follow::check(&client, store, installed.as_ref(), now).await;
+        // Roots are kept also where the check fails after them.
+        if let Some(text) = store.trust().map_err(internal)?.root {
+            let root = Root::parse(text.as_bytes()).map_err(|error| error.refusal())?;
+            self.close_older(&root);
+        }
         let failed = checked.err().map(|error| error.refusal());
         self.0.watch.checked(failed.clone());
         failed.map_or_else(|| self.answer_channel(), Err)

@@ -232,8 +232,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let trust = self.0.store.trust().map_err(internal)?;
         let offer = Arc::new(offer::read(file, &trust, self.0.host.now())?);
         // A rotation is believed whether anything of this bundle is installed or not.
-        if let Some(newer) = offer.trust.as_ref().filter(|_| trust.root.is_some()) {
-            self.0.store.set_trust(newer).map_err(internal)?;
+        if offer.trust.is_some() && trust.root.is_some() {
+            self.keep_root(&offer)?;
         }
         let mut offers = self.offers();
         let id = self.0.next_offer.fetch_add(1, Ordering::Relaxed);
@@ -242,6 +242,27 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             offers.pop_first();
         }
         Ok((id, offer))
+    }
+
+    /// Keeps the root that a bundle brought, if it is newer than what is kept by now.
+    fn keep_root(&self, offer: &Offer) -> Result<()> {
+        let text = offer.trust.as_ref().and_then(|trust| trust.root.as_ref());
+        let Some(text) = text else { return Ok(()) };
+        if self
+            .0
+            .store
+            .keep_root(text, &offer.root)
+            .map_err(internal)?
+        {
+            self.close_older(&offer.root);
+        }
+        Ok(())
+    }
+
+    /// Forgets bundles that were opened under an older root: what it vouched for counts no longer.
+    fn close_older(&self, root: &berth_format::root::Root) {
+        self.offers()
+            .retain(|_, offer| offer.root.version >= root.version);
     }
 
     fn planned(
@@ -371,9 +392,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     fn keep(&self, request: &ApplyRequest, planned: &Planned, offer: Option<&Offer>) -> Result<()> {
         let store = &self.0.store;
         if let Some(offer) = offer {
-            if let Some(trust) = &offer.trust {
-                store.set_trust(trust).map_err(internal)?;
-            }
+            self.keep_root(offer)?;
             for (release, bytes) in &offer.releases {
                 let digest = Digest::of(bytes);
                 if planned.plan.hops.iter().any(|hop| hop.release == digest) {

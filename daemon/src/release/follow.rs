@@ -97,11 +97,14 @@ impl FollowError {
         }
     }
 
-    /// Whether a publication in the middle can be the reason.
+    /// Whether a publication in the middle can be the reason, or somebody else who kept something.
     fn may_be_a_publication(&self) -> bool {
         matches!(
             self,
-            Self::Channel(ChannelError::Signature(_)) | Self::Missing(_) | Self::Named(_)
+            Self::Channel(ChannelError::Signature(_))
+                | Self::Missing(_)
+                | Self::Named(_)
+                | Self::Store(StoreError::TrustChanged)
         )
     }
 }
@@ -171,14 +174,13 @@ async fn first_root<W: Web>(web: &W, store: &Store, trust: &Trust) -> Result<Roo
 }
 
 fn keep_root(store: &Store, bytes: &[u8], root: &Root) -> Result<(), FollowError> {
-    let trust = store.trust()?;
-    let trust = Trust {
-        // Strict JSON is UTF-8.
-        root: Some(String::from_utf8_lossy(bytes).into_owned()),
-        seen: trust.seen.under(root),
-        ..trust
-    };
-    Ok(store.set_trust(&trust)?)
+    // Strict JSON is UTF-8.
+    let text = String::from_utf8_lossy(bytes);
+    if store.keep_root(&text, root)? {
+        return Ok(());
+    }
+    // A bundle was quicker.
+    Err(StoreError::TrustChanged.into())
 }
 
 /// Signatures of a file, as far as there are any; no more than can be needed.
@@ -221,7 +223,7 @@ async fn channel<W: Web>(
         (Answer::NotModified, Some(kept)) => {
             trust.seen.still_fresh(root, &name, clock)?;
             following.checked = Some(clock);
-            store.keep_channel(&trust, &following)?;
+            store.keep_channel(&trust, &trust, &following)?;
             return Ok(kept);
         }
         // "Not modified" answers no question that was asked here.
@@ -237,11 +239,11 @@ async fn channel<W: Web>(
     let accepted = seen.judge(root, &name, &bytes, &signatures, clock, Expiry::Enforced)?;
     following.channel = Some(String::from_utf8_lossy(&bytes).into_owned());
     following.checked = Some(clock);
-    let trust = Trust {
+    let after = Trust {
         seen: accepted.seen,
-        ..trust
+        ..trust.clone()
     };
-    store.keep_channel(&trust, &following)?;
+    store.keep_channel(&trust, &after, &following)?;
     Ok(accepted.channel)
 }
 

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{Result, Store, Trust, put};
+use super::{Result, Store, StoreError, Trust, get, put};
 use crate::release::download::Tag;
 
 /// Where the channel is, as the admin set it.
@@ -79,10 +79,14 @@ impl Store {
     }
 
     /// Keeps what was believed of the channel together with its serial: in one transaction, before
-    /// anything that the channel names is fetched.
-    pub fn keep_channel(&self, trust: &Trust, following: &Following) -> Result<()> {
+    /// anything that the channel names is fetched. `before` is what it was judged by: where that is
+    /// not what is kept any more, nothing is.
+    pub fn keep_channel(&self, before: &Trust, trust: &Trust, following: &Following) -> Result<()> {
         let mut db = self.db();
         let tx = db.transaction()?;
+        if get::<Trust>(&tx, "trust")?.unwrap_or_default() != *before {
+            return Err(StoreError::TrustChanged);
+        }
         put(&tx, "trust", trust)?;
         put(&tx, "channel", following)?;
         Ok(tx.commit()?)

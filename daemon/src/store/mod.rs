@@ -42,6 +42,8 @@ pub enum StoreError {
     Record(#[from] serde_json::Error),
     #[error("the state in {0} was written by a newer Berth")]
     Newer(PathBuf),
+    #[error("what this appliance trusts changed meanwhile; nothing was kept")]
+    TrustChanged,
 }
 
 /// Result of the store.

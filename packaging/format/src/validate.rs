@@ -22,6 +22,12 @@ pub fn check(release: &Release) -> Vec<String> {
     for (name, service) in &release.services {
         check_service(release, &format!("service {name}"), service, &mut problems);
     }
+    let mut fields = BTreeSet::new();
+    for field in &release.config {
+        if !fields.insert(field.name.as_str()) {
+            problems.push(format!("config field {}: stands twice", field.name));
+        }
+    }
     let mut names = BTreeSet::new();
     for migration in &release.migrations {
         let place = format!("migration {}", migration.name);

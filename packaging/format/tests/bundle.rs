@@ -6,6 +6,8 @@ use std::io::{self, Cursor};
 use std::ops::Range;
 
 use berth_format::bundle::{BundleError, Sink, open, read_head};
+use berth_format::config::Field;
+use berth_format::image::{Blob, oci_manifest};
 use berth_format::layer::{FRAME_BYTES, Layer};
 use berth_format::root::Root;
 use berth_format::signature::{SignatureError, Subject};
@@ -317,6 +319,39 @@ fn what_a_vendor_signs_by_mistake_is_refused_too() {
     parts.releases.reverse();
     assert!(matches!(check(&parts), BundleError::Index(_)));
     assert!(matches!(check(&Parts::default()), BundleError::Index(_)));
+
+    // Sizes that no file has, and that no number holds together.
+    let mut parts = Parts::small();
+    for at in [0, 1] {
+        let release = &mut parts.releases[at];
+        let layers = release.layers.clone();
+        let image = release.images.get_mut("web").unwrap();
+        let image = image.platforms.values_mut().next().unwrap();
+        image.config.size = u64::MAX;
+        let raw = image.layers.iter().map(|id| Blob {
+            digest: *id,
+            size: layers[id].size,
+        });
+        let raw: Vec<_> = raw.collect();
+        image.manifest = Digest::of(&oci_manifest(image.config, &raw));
+    }
+    let members = vendor.members(&parts);
+    let mut index = vendor.index(&parts, &members);
+    for member in &mut index.members {
+        if member.name.starts_with("configs/") {
+            member.size = u64::MAX;
+        }
+    }
+    let error = vendor.verify(&vendor.write(&index, &members)).unwrap_err();
+    assert!(matches!(error, BundleError::Member(_)), "{error}");
+
+    // One field of the form, twice.
+    let mut parts = Parts::small();
+    let field = serde_json::json!({"name": "MODE", "type": "string", "label": "Mode"});
+    let field: Field = serde_json::from_value(field).unwrap();
+    parts.releases[0].config = vec![field.clone(), field];
+    let error = check(&parts);
+    assert!(matches!(error, BundleError::Manifest { .. }), "{error}");
 
     // A field that this Berth does not know.
     let parts = Parts::small();

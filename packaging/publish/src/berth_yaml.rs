@@ -187,15 +187,16 @@ pub fn parse(dir: &Path, text: &str, report: &Report) -> Option<BerthYaml> {
     let product: Product = product.or_else(|| UNNAMED.parse().ok())?;
     let version = at.need("version").and_then(|a| a.parse_or_explain());
     let config = parts::config(&at);
+    let top = parts::root(&at);
     Some(BerthYaml {
         title: at
             .get("title")
             .and_then(|a| a.text())
             .unwrap_or_else(|| capitalised(product.as_str())),
         compose: compose(dir, &at),
-        root: parts::root(&at),
         upgrade: parts::upgrade(&at),
-        notes: parts::notes(dir, &at),
+        notes: parts::notes(dir, &top, &at),
+        root: top,
         requires: parts::requires(&at),
         variables: variables(&at, &config),
         config,

@@ -235,6 +235,11 @@ fn berth_yaml_is_read_strictly() {
             "is no key that Berth knows here",
         ),
         ("notes: missing.md\n", "missing.md cannot be read"),
+        (
+            "notes: ../notes.md\n",
+            "../notes.md is outside of the product's folder",
+        ),
+        ("notes: /notes.md\n", "/notes.md is a path of this machine"),
         ("platforms: [amd64]\n", "expected os/architecture"),
         (
             "compose: [compose.yaml, missing.yaml]\n",

@@ -13,6 +13,8 @@ use minisign::KeyPair;
 use super::*;
 use crate::store::ChannelSettings;
 
+mod published;
+
 /// What the server has, by name, and what it was asked.
 #[derive(Default)]
 struct Server {
@@ -121,6 +123,17 @@ impl Vendor {
     }
 
     fn channel(&self, server: &mut Server, serial: u64, expires: &str) {
+        self.offer(server, serial, expires, BTreeMap::new());
+    }
+
+    /// Publishes a channel with these releases.
+    fn offer(
+        &self,
+        server: &mut Server,
+        serial: u64,
+        expires: &str,
+        releases: BTreeMap<Version, Entry>,
+    ) {
         let channel = Channel {
             format: channel::FORMAT,
             product: product(),
@@ -128,10 +141,14 @@ impl Vendor {
             serial,
             published: time("2026-01-01T00:00:00Z"),
             expires: time(expires),
-            releases: BTreeMap::new(),
+            releases,
             berth: None,
         };
-        let bytes = channel.to_bytes();
+        self.put(server, serial, channel.to_bytes());
+    }
+
+    /// Publishes these bytes as the channel.
+    fn put(&self, server: &mut Server, serial: u64, bytes: Vec<u8>) {
         let (product, name) = (product(), stable());
         let subject = Subject::Channel {
             product: &product,

@@ -14,7 +14,7 @@ use super::{
     Declared, ImageSource, MigrationPart, ServiceSettings, VolumeSettings, capitalised, known, list,
 };
 use crate::compose::cursor::At;
-use crate::compose::is_root;
+use crate::compose::{Root, is_root};
 use crate::yaml::Pos;
 
 /// How long a probe waits, unless it says.
@@ -48,7 +48,7 @@ pub fn root(at: &At) -> String {
     text.unwrap_or_else(|| ".".to_owned())
 }
 
-pub fn notes(dir: &Path, at: &At) -> String {
+pub fn notes(dir: &Path, root: &str, at: &At) -> String {
     let Some(at) = at.get("notes") else {
         return String::new();
     };
@@ -59,7 +59,14 @@ pub fn notes(dir: &Path, at: &At) -> String {
     if !is_path {
         return text;
     }
-    match std::fs::read_to_string(dir.join(&text)) {
+    let path = match Root::new(dir, root).find(&text) {
+        Ok(path) => path,
+        Err(outside) => {
+            at.fail(outside.what, outside.instead);
+            return String::new();
+        }
+    };
+    match std::fs::read_to_string(path) {
         Ok(notes) => notes,
         Err(error) => {
             at.fail(

@@ -48,10 +48,10 @@ use crate::yaml::{Kind, Node, Pos};
 use cursor::At;
 use interpolate::Variables;
 use load::Loader;
-use paths::Root;
 
 pub use image_volumes::add_image_volumes;
 pub use init::init;
+pub(crate) use paths::Root;
 pub use paths::is_root;
 
 /// Everything but the images' content.
