@@ -16,6 +16,7 @@ mod engine;
 mod machine;
 mod published;
 pub mod tamper;
+pub mod vendor;
 mod volumes;
 mod world;
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_format::image::Platform;
 use berth_format::{Code, Digest, Refusal, Release};
 use futures_util::FutureExt;
 use semver::Version;
@@ -17,13 +16,13 @@ use crate::api::{
     ApplyRequest, BundleInfo, Check, Notice, PlanAnswer, PlanRequest, ReleaseInfo, Result,
     RunSummary, internal,
 };
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineInfo};
 use crate::host::Host;
-use crate::preflight;
+use crate::preflight::{self, Docker};
 use crate::release::offer::{self, Offer};
 use crate::store::{Run, Store, StoreError, StoredRelease};
 use crate::update::away::Away;
-use crate::update::context::{Bring, Context, Outages, Scene};
+use crate::update::context::{Bring, Context, Outages};
 use crate::update::plan::PlanKind;
 use crate::update::planner::{self, Available, Planned, Wanted};
 use crate::update::resolve::Place;
@@ -33,6 +32,7 @@ mod answers;
 mod bring;
 mod channel;
 mod config;
+mod place;
 mod status;
 mod supervise;
 #[cfg(test)]
@@ -70,6 +70,8 @@ struct Inner<E, H> {
     /// Held by whoever changes the stack: a run, or the supervisor for a moment.
     busy: Arc<tokio::sync::Mutex<()>>,
     away: Away,
+    /// What Docker said of itself the last time.
+    docker: Mutex<Option<EngineInfo>>,
 }
 
 impl<E: Engine, H: Host> Appliance<E, H> {
@@ -84,6 +86,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             next_offer: AtomicU64::new(1),
             busy: Arc::new(tokio::sync::Mutex::new(())),
             away: Away::default(),
+            docker: Mutex::default(),
         }))
     }
 
@@ -161,17 +164,6 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         }
         driver::recover(ctx, run)?;
         Ok(true)
-    }
-
-    async fn place(&self) -> Result<Place> {
-        let info = self.0.engine.info().await.map_err(|error| {
-            Refusal::new(Code::EngineGone, "Docker does not answer").found(error.to_string())
-        })?;
-        let platform = Platform::linux(&info.architecture);
-        Ok(Place {
-            platform,
-            mounts: self.0.store.mounts_dir(),
-        })
     }
 
     fn context(&self, place: Place, bring: Option<Bring>) -> Context<E, H> {
@@ -268,7 +260,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .collect())
     }
 
-    async fn checks(&self, ctx: &Context<E, H>, planned: &Planned) -> Result<Vec<Check>> {
+    async fn checks(
+        &self,
+        ctx: &Context<E, H>,
+        planned: &Planned,
+        docker: &Docker,
+    ) -> Result<Vec<Check>> {
         let installed = self.0.store.installed().map_err(internal)?;
         let old = match installed {
             Some(installed) => {
@@ -277,22 +274,14 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             }
             None => None,
         };
-        let last = planned.plan.hops.last().zip(planned.releases.last());
-        let scene = last.map(|(hop, release)| Scene {
-            hop: hop.clone(),
-            values: planned.values.last().cloned().unwrap_or_default(),
-            new: release.clone(),
-            old,
-            place: ctx.place.clone(),
-        });
-        Ok(preflight::run(ctx, &planned.plan, &planned.releases, scene.as_ref()).await)
+        Ok(preflight::run(ctx, planned, old.as_ref(), docker).await)
     }
 
     async fn answer_plan(&self, request: &PlanRequest) -> Result<PlanAnswer> {
-        let place = self.place().await?;
+        let (place, docker) = self.survey().await;
         let (planned, _) = self.planned(request, &place)?;
         let ctx = self.context(place, None);
-        let checks = self.checks(&ctx, &planned).await?;
+        let checks = self.checks(&ctx, &planned, &docker).await?;
         Ok(PlanAnswer {
             digest: planned.plan.digest(),
             plan: planned.plan,
@@ -313,11 +302,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         if self.0.store.current().map_err(internal)?.is_some() {
             return Err(busy());
         }
-        let place = self.place().await?;
+        let (place, docker) = self.survey().await;
         let (planned, offer) = self.planned(&request.plan, &place)?;
         agreed(&request, &planned)?;
         let ctx = self.context(place, None);
-        if let Some(refusal) = preflight::verdict(&self.checks(&ctx, &planned).await?) {
+        let checks = self.checks(&ctx, &planned, &docker).await?;
+        if let Some(refusal) = preflight::verdict(&checks) {
             return Err(refusal);
         }
         self.keep(&request, &planned, offer.as_deref())?;

@@ -1,7 +1,7 @@
 //! A machine in memory that fails where it is told to: the other side of
 //! [`crate::engine::fake::Fake`], on the same world.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -103,11 +103,17 @@ impl Host for FakeHost {
 
     async fn port_holder(
         &self,
-        _: Option<IpAddr>,
-        _: u16,
+        ip: Option<IpAddr>,
+        port: u16,
         _: Protocol,
     ) -> Result<Option<PortHolder>> {
-        Ok(None)
+        let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let holder = PortHolder {
+            address: (ip, port).into(),
+            pid: Some(812),
+            program: Some("nginx".into()),
+        };
+        Ok(self.fake.world().taken.contains(&port).then_some(holder))
     }
 
     async fn copy_tree(&self, from: &Path, to: &Path) -> Result<CopyStats> {
@@ -189,6 +195,10 @@ impl Host for FakeHost {
         .await
     }
 
+    fn cpus(&self) -> u32 {
+        4
+    }
+
     async fn memory(&self) -> Result<Memory> {
         Ok(Memory {
             total: 8 << 30,
@@ -228,8 +238,14 @@ impl Host for FakeHost {
         .await
     }
 
-    async fn same_mount(&self, _: &Path, _: &Path) -> Result<bool> {
-        Ok(true)
+    async fn same_mount(&self, a: &Path, b: &Path) -> Result<bool> {
+        let world = self.fake.world();
+        let mount = |path: &Path| {
+            path.ancestors()
+                .find(|p| world.mounts.contains(*p))
+                .map(Path::to_owned)
+        };
+        Ok(mount(a) == mount(b))
     }
 
     /// Nobody outside looks at a door in the seeded runs.

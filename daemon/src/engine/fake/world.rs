@@ -91,6 +91,10 @@ pub struct World {
     durable: Docker,
     pub folders: BTreeMap<PathBuf, Folder>,
     pub dirs: BTreeSet<PathBuf>,
+    /// Ports that a program outside of Docker listens on.
+    pub taken: BTreeSet<u16>,
+    /// Folders that lie on mounts of their own.
+    pub mounts: BTreeSet<PathBuf>,
     pub images: BTreeMap<String, Digest>,
     pub behaviours: BTreeMap<Digest, Behaviour>,
     pub life: Life,
@@ -133,6 +137,8 @@ impl World {
             durable: Docker::default(),
             folders: BTreeMap::new(),
             dirs: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            mounts: BTreeSet::new(),
             images: BTreeMap::new(),
             behaviours: BTreeMap::new(),
             life: Life::Up,

@@ -83,6 +83,14 @@ impl Bench {
         }
     }
 
+    /// One whose first release works.
+    pub(crate) fn whose_first_is_good() -> Self {
+        (0..1000)
+            .map(|seed| Self::new(seed, false))
+            .find(|bench| !bench.product.releases[0].bad)
+            .unwrap()
+    }
+
     /// As berthd makes it at its start; what was offered is gone after a crash.
     pub(crate) fn context(&self, offered: bool) -> Context<Fake, FakeHost> {
         let (notices, heard) = broadcast::channel(1024);
@@ -143,7 +151,9 @@ impl Bench {
             offered: &offered,
             withdrawn: &BTreeMap::new(),
         };
-        planner::make(&self.store, &self.place, &wanted).ok()
+        let planned = planner::make(&self.store, &self.place, &wanted).ok()?;
+        assert_eq!(planned.problems, [], "seed {}", self.seed);
+        Some(planned)
     }
 
     /// Begins a run and brings it to its end, through every crash; the run as it ended.
