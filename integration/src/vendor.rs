@@ -35,8 +35,9 @@ impl Draft<'_> {
         );
         fs::write(dir.join("compose.yaml"), compose)?;
         let berth = format!(
-            "product: {PRODUCT}\nversion: {}\nimages: {{paper: {{archive: image.tar}}}}\n{}\n",
-            self.version, self.berth
+            "product: {PRODUCT}\nversion: {}\nplatforms: [linux/{}]\n\
+             images: {{paper: {{archive: image.tar}}}}\n{}\n",
+            self.version, self.architecture, self.berth
         );
         fs::write(dir.join("berth.yaml"), berth)?;
         let (out, keys) = (dir.join("out"), machine.published.keys());

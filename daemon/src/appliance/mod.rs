@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_format::{Code, Digest, Refusal, Release};
-use futures_util::FutureExt;
 use semver::Version;
 use tokio::sync::{OwnedMutexGuard, broadcast};
 
@@ -20,13 +18,13 @@ use crate::engine::{Engine, EngineInfo};
 use crate::host::Host;
 use crate::preflight::{self, Docker};
 use crate::release::offer::{self, Offer};
-use crate::store::{Run, Store, StoreError, StoredRelease};
+use crate::store::{Run, Store, StoredRelease};
 use crate::update::away::Away;
 use crate::update::context::{Bring, Context, Outages};
 use crate::update::plan::PlanKind;
 use crate::update::planner::{self, Available, Planned, Wanted};
 use crate::update::resolve::Place;
-use crate::update::{Phase, driver};
+use crate::update::{Phase, driver, endure};
 
 mod answers;
 mod bring;
@@ -43,10 +41,6 @@ const OFFERS: usize = 8;
 
 /// Bytes that are held beside the journal while an update is under way.
 const BALLAST: u64 = 4 << 20;
-
-/// Before a run is taken up again that its journal could not follow; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// Lines that a slow listener may fall behind.
 const NOTICES: usize = 1024;
@@ -97,13 +91,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         };
         let guard = Arc::clone(&self.0.busy).lock_owned().await;
         let ctx = self.context_patiently().await;
-        let mut pause = FIRST_PAUSE;
-        while let Err(error) = Self::read_again(&ctx, &mut run) {
-            log::error!("the journal cannot be written: {error}");
-            drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
-            self.0.host.sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
+        endure::recover(&ctx, &mut run).await;
         if let Phase::Halted(_) = run.phase {
             log::error!("a rollback could not finish; nothing is started: `berth status`");
             return Ok(());
@@ -115,7 +103,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     fn spawn(ctx: Context<E, H>, mut run: Run, guard: OwnedMutexGuard<()>) {
         // Its own task: a client that goes away cancels nothing.
         tokio::spawn(async move {
-            Self::to_its_end(&ctx, &mut run).await;
+            endure::to_its_end(&ctx, &mut run).await;
             if run.phase == Phase::Idle {
                 ctx.away.leave().await;
             }
@@ -124,46 +112,6 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             ctx.tell(Notice::Ended(status::summary(&run)));
             log::info!("run {} ended in {}", run.id, run.phase);
         });
-    }
-
-    /// Drives a run until the journal says that it has ended or stands still. A journal that
-    /// cannot be written (a full disk), or a step that panics, cuts it like a crash does: it is
-    /// taken up again from what the journal has.
-    async fn to_its_end(ctx: &Context<E, H>, run: &mut Run) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let driven = AssertUnwindSafe(driver::drive(ctx, run)).catch_unwind();
-            let why = match driven.await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => format!("the journal cannot be written: {error}"),
-                Err(_) => "a step panicked".to_owned(),
-            };
-            log::error!("run {} is taken up again: {why}", run.id);
-            // Held for this very moment; what cannot be let go changes nothing.
-            drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
-            loop {
-                ctx.host.sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
-                match Self::read_again(ctx, run) {
-                    Ok(true) => break,
-                    Ok(false) => return,
-                    Err(error) => log::error!("the journal cannot be read or written: {error}"),
-                }
-            }
-        }
-    }
-
-    /// What the journal has of a run; whether there is still something to do.
-    fn read_again(ctx: &Context<E, H>, run: &mut Run) -> std::result::Result<bool, StoreError> {
-        let Some(found) = ctx.store.run(run.id)? else {
-            return Ok(false);
-        };
-        *run = found;
-        if run.ended.is_some() {
-            return Ok(false);
-        }
-        driver::recover(ctx, run)?;
-        Ok(true)
     }
 
     fn context(&self, place: Place, bring: Option<Bring>) -> Context<E, H> {

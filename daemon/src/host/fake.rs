@@ -17,6 +17,9 @@ use crate::engine::fake::Fake;
 use crate::engine::fake::fault::{Kind, Side};
 use crate::engine::fake::world::{Folder, World};
 
+/// Where a product says whether it still works in the background.
+pub const DRAINED: &str = "/-/drained";
+
 /// The machine.
 #[derive(Clone)]
 pub struct FakeHost {
@@ -207,6 +210,14 @@ impl Host for FakeHost {
     }
 
     async fn http_probe(&self, target: &ProbeTarget, _: Duration) -> ProbeOutcome {
+        let busy = {
+            let world = self.fake.world();
+            target.path == DRAINED && world.now < world.busy
+        };
+        if busy {
+            let (status, body_start) = (503, "2 jobs left".into());
+            return ProbeOutcome::BadStatus { status, body_start };
+        }
         self.probe(target.addr)
     }
 

@@ -8,6 +8,7 @@ use berth_format::{Code, Template};
 
 use super::*;
 use crate::engine::fake::world::World;
+use crate::host::fake::DRAINED;
 use crate::update::planner::{self, Available, Wanted};
 use crate::update::seeded::Bench;
 
@@ -253,6 +254,43 @@ fn a_volume_whose_copy_could_not_come_back_is_found_before_it_is_needed() {
     assert_eq!(codes(&checks), [Code::VolumeElsewhere]);
     let refusal = verdict(&checks).unwrap();
     assert_eq!(refusal.found, Some(folder.display().to_string()));
+}
+
+#[test]
+fn what_still_works_in_the_background_is_waited_for() {
+    let mut bench = Bench::whose_first_is_good();
+    let shipped = &mut bench.product.releases[0];
+    shipped.release.upgrade.drained = Some(berth_format::release::Probe {
+        service: "front".parse().unwrap(),
+        port: 80,
+        path: Some(DRAINED.into()),
+        within_ms: 0,
+    });
+    shipped.bytes = shipped.release.to_bytes();
+    let first = shipped.release.clone();
+    bench.store.put_release(&first, &shipped.bytes).unwrap();
+    bench
+        .apply(PlanKind::Install, Some(&first.version), false)
+        .unwrap();
+    let mut release = first.clone();
+    release.version = semver::Version::new(2, 0, 0);
+    release.upgrade.from = semver::VersionReq::STAR;
+    let offered = [(release, berth_format::Digest::of(b"2.0.0"))];
+    let update = plan(&bench, PlanKind::Update, &offered);
+    let again = plan(&bench, PlanKind::Reconfigure, &[]);
+    let installed = bench.store.installed().unwrap().unwrap();
+    let (old, docker, ctx) = ((first, installed), here(&bench), bench.context(true));
+    let look = |planned: &Planned| {
+        let checks = run(&ctx, planned, Some(&old), &docker);
+        codes(&bench.fake.execute(checks).unwrap())
+    };
+    let busy = bench.fake.now() + Duration::from_mins(1);
+    bench.fake.world().busy = busy;
+    assert_eq!(look(&update), [Code::NotDrained]);
+    // The same release goes on with its work.
+    assert_eq!(look(&again), []);
+    bench.fake.world().now = busy;
+    assert_eq!(look(&update), []);
 }
 
 #[test]
