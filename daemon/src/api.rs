@@ -80,7 +80,7 @@ pub struct PlanAnswer {
 /// A check of the preflight.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was checked: `disk`, `memory`, `cpus`, `ports`, `engine`, `clock`, `config`, …
+    /// What was checked: `architecture`, `config`, `engine`, `cpus`, `memory`, `disk`, `ports`, `clock`, …
     pub name: String,
     /// One sentence.
     pub summary: String,

@@ -18,6 +18,7 @@ pub mod hostile;
 mod machine;
 mod published;
 pub mod tamper;
+pub mod vendor;
 mod volumes;
 mod world;
 

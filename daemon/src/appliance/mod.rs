@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_format::image::Platform;
 use berth_format::{Code, Digest, Refusal, Release};
-use futures_util::FutureExt;
 use semver::Version;
 use tokio::sync::{OwnedMutexGuard, broadcast};
 
@@ -17,18 +14,18 @@ use crate::api::{
     ApplyRequest, BundleInfo, Check, Notice, PlanAnswer, PlanRequest, ReleaseInfo, Result,
     RunSummary, internal,
 };
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineInfo};
 use crate::host::Host;
 use crate::notify::Outbox;
-use crate::preflight;
+use crate::preflight::{self, Docker};
 use crate::release::offer::{self, Offer};
-use crate::store::{Run, Store, StoreError, StoredRelease};
+use crate::store::{Run, Store, StoredRelease};
 use crate::update::away::Away;
-use crate::update::context::{Bring, Context, Outages, Scene};
+use crate::update::context::{Bring, Context, Outages};
 use crate::update::plan::PlanKind;
 use crate::update::planner::{self, Available, Planned, Wanted};
 use crate::update::resolve::Place;
-use crate::update::{Phase, driver};
+use crate::update::{Phase, driver, endure};
 
 mod announce;
 mod answers;
@@ -36,6 +33,7 @@ mod bring;
 mod channel;
 mod config;
 mod notifications;
+mod place;
 mod policy;
 mod status;
 mod supervise;
@@ -49,10 +47,6 @@ const OFFERS: usize = 8;
 
 /// Bytes that are held beside the journal while an update is under way.
 const BALLAST: u64 = 4 << 20;
-
-/// Before a run is taken up again that its journal could not follow; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// Lines that a slow listener may fall behind.
 const NOTICES: usize = 1024;
@@ -80,6 +74,8 @@ struct Inner<E, H> {
     /// Held by whoever downloads.
     downloading: tokio::sync::Mutex<()>,
     outbox: Outbox,
+    /// What Docker said of itself the last time.
+    docker: Mutex<Option<EngineInfo>>,
 }
 
 impl<E: Engine, H: Host> Appliance<E, H> {
@@ -97,6 +93,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             away: Away::default(),
             watch: watch::Watch::default(),
             downloading: tokio::sync::Mutex::default(),
+            docker: Mutex::default(),
         }))
     }
 
@@ -108,13 +105,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         };
         let guard = Arc::clone(&self.0.busy).lock_owned().await;
         let ctx = self.context_patiently().await;
-        let mut pause = FIRST_PAUSE;
-        while let Err(error) = Self::read_again(&ctx, &mut run) {
-            log::error!("the journal cannot be written: {error}");
-            drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
-            self.0.host.sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
+        endure::recover(&ctx, &mut run).await;
         if let Phase::Halted(_) = run.phase {
             log::error!("a rollback could not finish; nothing is started: `berth status`");
             self.announce_found(&run);
@@ -128,7 +119,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let appliance = self.clone();
         // Its own task: a client that goes away cancels nothing.
         tokio::spawn(async move {
-            Self::to_its_end(&ctx, &mut run).await;
+            endure::to_its_end(&ctx, &mut run).await;
             if run.phase == Phase::Idle {
                 ctx.away.leave().await;
             }
@@ -138,57 +129,6 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             appliance.announce_end(&run);
             log::info!("run {} ended in {}", run.id, run.phase);
         });
-    }
-
-    /// Drives a run until the journal says that it has ended or stands still. A journal that
-    /// cannot be written (a full disk), or a step that panics, cuts it like a crash does: it is
-    /// taken up again from what the journal has.
-    async fn to_its_end(ctx: &Context<E, H>, run: &mut Run) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let driven = AssertUnwindSafe(driver::drive(ctx, run)).catch_unwind();
-            let why = match driven.await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => format!("the journal cannot be written: {error}"),
-                Err(_) => "a step panicked".to_owned(),
-            };
-            log::error!("run {} is taken up again: {why}", run.id);
-            // Held for this very moment; what cannot be let go changes nothing.
-            drop(ctx.host.release_ballast(&ctx.store.ballast()).await);
-            loop {
-                ctx.host.sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
-                match Self::read_again(ctx, run) {
-                    Ok(true) => break,
-                    Ok(false) => return,
-                    Err(error) => log::error!("the journal cannot be read or written: {error}"),
-                }
-            }
-        }
-    }
-
-    /// What the journal has of a run; whether there is still something to do.
-    fn read_again(ctx: &Context<E, H>, run: &mut Run) -> std::result::Result<bool, StoreError> {
-        let Some(found) = ctx.store.run(run.id)? else {
-            return Ok(false);
-        };
-        *run = found;
-        if run.ended.is_some() {
-            return Ok(false);
-        }
-        driver::recover(ctx, run)?;
-        Ok(true)
-    }
-
-    async fn place(&self) -> Result<Place> {
-        let info = self.0.engine.info().await.map_err(|error| {
-            Refusal::new(Code::EngineGone, "Docker does not answer").found(error.to_string())
-        })?;
-        let platform = Platform::linux(&info.architecture);
-        Ok(Place {
-            platform,
-            mounts: self.0.store.mounts_dir(),
-        })
     }
 
     fn context(&self, place: Place, bring: Option<Bring>) -> Context<E, H> {
@@ -306,7 +246,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .collect())
     }
 
-    async fn checks(&self, ctx: &Context<E, H>, planned: &Planned) -> Result<Vec<Check>> {
+    async fn checks(
+        &self,
+        ctx: &Context<E, H>,
+        planned: &Planned,
+        docker: &Docker,
+    ) -> Result<Vec<Check>> {
         let installed = self.0.store.installed().map_err(internal)?;
         let old = match installed {
             Some(installed) => {
@@ -315,22 +260,14 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             }
             None => None,
         };
-        let last = planned.plan.hops.last().zip(planned.releases.last());
-        let scene = last.map(|(hop, release)| Scene {
-            hop: hop.clone(),
-            values: planned.values.last().cloned().unwrap_or_default(),
-            new: release.clone(),
-            old,
-            place: ctx.place.clone(),
-        });
-        Ok(preflight::run(ctx, &planned.plan, &planned.releases, scene.as_ref()).await)
+        Ok(preflight::run(ctx, planned, old.as_ref(), docker).await)
     }
 
     async fn answer_plan(&self, request: &PlanRequest) -> Result<PlanAnswer> {
-        let place = self.place().await?;
+        let (place, docker) = self.survey().await;
         let (planned, _) = self.planned(request, &place)?;
         let ctx = self.context(place, None);
-        let checks = self.checks(&ctx, &planned).await?;
+        let checks = self.checks(&ctx, &planned, &docker).await?;
         Ok(PlanAnswer {
             digest: planned.plan.digest(),
             plan: planned.plan,
@@ -353,11 +290,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         }
         // A download for later makes room.
         self.0.watch.look();
-        let place = self.place().await?;
+        let (place, docker) = self.survey().await;
         let (planned, offer) = self.planned(&request.plan, &place)?;
         agreed(&request, &planned)?;
         let ctx = self.context(place, None);
-        if let Some(refusal) = preflight::verdict(&self.checks(&ctx, &planned).await?) {
+        let checks = self.checks(&ctx, &planned, &docker).await?;
+        if let Some(refusal) = preflight::verdict(&checks) {
             return Err(refusal);
         }
         self.keep(&request, &planned, offer.as_deref())?;

@@ -224,11 +224,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
     /// and what has to be downloaded.
     async fn make_ready(&self, intent: &Intent) -> Result<()> {
         let request = request(&intent.version);
-        let place = self.place().await?;
+        let (place, docker) = self.survey().await;
         let (planned, _) = self.planned(&request.plan, &place)?;
         agreed(&request, &planned)?;
         let ctx = self.context(place, None);
-        if let Some(refusal) = preflight::verdict(&self.checks(&ctx, &planned).await?) {
+        let checks = self.checks(&ctx, &planned, &docker).await?;
+        if let Some(refusal) = preflight::verdict(&checks) {
             return Err(refusal);
         }
         let mut missing = Vec::new();

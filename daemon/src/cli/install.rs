@@ -80,7 +80,8 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
     go(request, consent, client, terminal).await
 }
 
-/// Asks for what is required and has no value yet; without a person there, says all that is.
+/// Asks for what is required and has no value yet. Where no person is there, the plan says what is
+/// missing, beside all else that is wrong.
 fn ask_missing(
     form: &BundleForm,
     values: &mut BTreeMap<String, Option<String>>,
@@ -91,25 +92,8 @@ fn ask_missing(
         .iter()
         .filter(|field| required(field) && !values.contains_key(&field.name))
         .collect();
-    if missing.is_empty() {
+    if missing.is_empty() || !terminal.interactive {
         return Ok(());
-    }
-    if !terminal.interactive {
-        let names: Vec<&str> = missing.iter().map(|field| field.name.as_str()).collect();
-        let flags: Vec<String> = missing
-            .iter()
-            .map(|field| match field.kind {
-                FieldKind::File | FieldKind::Text | FieldKind::Secret => {
-                    format!("--from-file {}=PATH", field.name)
-                }
-                _ => format!("--set {}=VALUE", field.name),
-            })
-            .collect();
-        return Err(
-            Refusal::new(Code::ConfigMissing, "required config has no value")
-                .found(format!("nothing for {}", names.join(", ")))
-                .next(format!("Say {}.", flags.join(" "))),
-        );
     }
     terminal.line("The product needs to know:");
     for field in missing {

@@ -375,16 +375,23 @@ async fn what_an_install_needs_is_said_at_once_and_a_secret_never() {
         .await;
     assert_eq!(installed.code, Code::AlreadyInstalled.kind().exit_code());
     machine.fake.get().status.version = None;
+    // Nobody is there to be asked: berthd says what is missing, beside all else.
+    let good = machine.fake.get().plan.checks.clone();
+    let wrong = |code: Code| Check {
+        name: "any".into(),
+        summary: code.means().into(),
+        refusal: Some(Refusal::new(code, code.means())),
+    };
+    machine.fake.get().plan.checks = vec![wrong(Code::ConfigMissing), wrong(Code::PortInUse)];
     let said = machine
         .berth(&format!("install --yes {}", bundle.display()))
         .await;
-    assert_eq!(said.code, Code::ConfigMissing.kind().exit_code());
-    assert!(
-        said.err
-            .contains("--set EXTERNAL_URL=VALUE --from-file DB_PASSWORD=PATH"),
-        "{}",
-        said.err
-    );
+    assert_eq!(said.code, Code::PreflightFailed.kind().exit_code());
+    for code in [Code::ConfigMissing, Code::PortInUse] {
+        assert!(said.err.contains(&format!("[{code}]")), "{}", said.err);
+    }
+    assert!(machine.fake.get().applied.is_empty());
+    machine.fake.get().plan.checks = good;
     let secret = machine.dir.path().join("secret");
     std::fs::write(&secret, "hunter2").unwrap();
     when_applied(&machine.fake, Fake::goes_well);

@@ -1,7 +1,7 @@
 //! A machine in memory that fails where it is told to: the other side of
 //! [`crate::engine::fake::Fake`], on the same world.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use super::{
 use crate::engine::fake::Fake;
 use crate::engine::fake::fault::{Kind, Side};
 use crate::engine::fake::world::{Folder, World};
+
+/// Where a product says whether it still works in the background.
+pub const DRAINED: &str = "/-/drained";
 
 /// The machine.
 #[derive(Clone)]
@@ -103,11 +106,17 @@ impl Host for FakeHost {
 
     async fn port_holder(
         &self,
-        _: Option<IpAddr>,
-        _: u16,
+        ip: Option<IpAddr>,
+        port: u16,
         _: Protocol,
     ) -> Result<Option<PortHolder>> {
-        Ok(None)
+        let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let holder = PortHolder {
+            address: (ip, port).into(),
+            pid: Some(812),
+            program: Some("nginx".into()),
+        };
+        Ok(self.fake.world().taken.contains(&port).then_some(holder))
     }
 
     async fn copy_tree(&self, from: &Path, to: &Path) -> Result<CopyStats> {
@@ -189,6 +198,10 @@ impl Host for FakeHost {
         .await
     }
 
+    fn cpus(&self) -> u32 {
+        4
+    }
+
     async fn memory(&self) -> Result<Memory> {
         Ok(Memory {
             total: 8 << 30,
@@ -197,6 +210,14 @@ impl Host for FakeHost {
     }
 
     async fn http_probe(&self, target: &ProbeTarget, _: Duration) -> ProbeOutcome {
+        let busy = {
+            let world = self.fake.world();
+            target.path == DRAINED && world.now < world.busy
+        };
+        if busy {
+            let (status, body_start) = (503, "2 jobs left".into());
+            return ProbeOutcome::BadStatus { status, body_start };
+        }
         self.probe(target.addr)
     }
 
@@ -228,8 +249,14 @@ impl Host for FakeHost {
         .await
     }
 
-    async fn same_mount(&self, _: &Path, _: &Path) -> Result<bool> {
-        Ok(true)
+    async fn same_mount(&self, a: &Path, b: &Path) -> Result<bool> {
+        let world = self.fake.world();
+        let mount = |path: &Path| {
+            path.ancestors()
+                .find(|p| world.mounts.contains(*p))
+                .map(Path::to_owned)
+        };
+        Ok(mount(a) == mount(b))
     }
 
     /// Nobody outside looks at a door in the seeded runs.

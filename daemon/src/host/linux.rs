@@ -80,6 +80,12 @@ impl Host for Linux {
         blocking(path, disk::syncfs).await
     }
 
+    fn cpus(&self) -> u32 {
+        // It fails only where the kernel does not say; then there is at least the one that asks.
+        std::thread::available_parallelism()
+            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+    }
+
     async fn memory(&self) -> Result<Memory, HostError> {
         disk::memory()
     }

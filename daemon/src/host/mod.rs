@@ -85,6 +85,9 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// Writes out all of the filesystem that `path` is on.
     fn syncfs(&self, path: &Path) -> impl Future<Output = Result<(), HostError>> + Send;
 
+    /// As many as this process may use.
+    fn cpus(&self) -> u32;
+
     fn memory(&self) -> impl Future<Output = Result<Memory, HostError>> + Send;
 
     /// One HTTP/1.1 GET; `timeout` covers all of it. The outcome is an answer, never an error.

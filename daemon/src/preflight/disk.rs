@@ -3,31 +3,40 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use berth_format::{Code, Refusal, Release};
+use berth_format::{Code, Refusal};
 
-use super::{bad, bytes, good};
+use super::{Docker, bad, bytes, good};
 use crate::api::Check;
-use crate::engine::{Engine, EngineInfo};
+use crate::engine::Engine;
 use crate::host::{Disk, Host, HostError};
 use crate::update::Plan;
 use crate::update::context::Context;
+use crate::update::planner::Planned;
 
 /// Free space that is always left, bytes.
 const MARGIN: u64 = 256 << 20;
 
-/// Unpacked layers, snapshots and what the release asks for, together.
+/// Unpacked layers, snapshots and what the release asks for, together. Where Docker is gone, where
+/// its data was is where it will be; what its volumes take is not known then.
 pub(super) async fn disk<E: Engine, H: Host>(
     ctx: &Context<E, H>,
-    plan: &Plan,
-    releases: &[Release],
-    info: &EngineInfo,
+    planned: &Planned,
+    docker: &Docker,
 ) -> Vec<Check> {
+    let plan = &planned.plan;
+    let Some(info) = docker.known() else {
+        return Vec::new();
+    };
+    let snapshots = match docker {
+        Docker::Here(_) => snapshots(ctx, plan).await,
+        Docker::Gone { .. } => 0,
+    };
     // A graph driver unpacks the whole load into its temporary folder first; the containerd image
     // store keeps each layer twice, as blob and as snapshot.
     let images = plan.fetch_bytes.saturating_mul(2);
-    let snapshots = snapshots(ctx, plan).await;
     let asked = match plan.from {
-        None => releases
+        None => planned
+            .releases
             .iter()
             .map(|r| r.requires.disk)
             .max()

@@ -3,7 +3,7 @@
 use berth_format::release::Requires;
 use berth_format::{Code, Refusal};
 
-use super::{bad, bytes, good};
+use super::{Docker, bad, bytes, good};
 use crate::api::Check;
 use crate::engine::{Engine, EngineInfo};
 use crate::host::Host;
@@ -11,32 +11,34 @@ use crate::update::context::Context;
 
 pub(super) async fn requires<E: Engine, H: Host>(
     needs: &Requires,
-    info: &EngineInfo,
+    docker: &Docker,
     ctx: &Context<E, H>,
 ) -> Vec<Check> {
     let mut checks = Vec::new();
-    checks.push(if needs.engine.matches(&info.version) {
-        good("engine", format!("Docker {} answers", info.version_text))
-    } else {
-        let refusal = Refusal::new(
-            Code::EngineOld,
-            "Docker is not of a version that the release runs on",
-        );
-        bad(
-            "engine",
-            refusal.because(needs.engine.to_string(), info.version.to_string()),
-        )
-    });
-    checks.push(if info.cpus >= needs.cpus {
-        good("cpus", format!("{} CPUs", info.cpus))
+    let (cpus, memory) = match docker {
+        Docker::Here(info) => {
+            checks.push(engine(needs, info));
+            (info.cpus, Some(info.memory))
+        }
+        Docker::Gone { .. } => (ctx.host.cpus(), None),
+    };
+    checks.push(if cpus >= needs.cpus {
+        good("cpus", format!("{cpus} CPUs"))
     } else {
         let refusal = Refusal::new(Code::CpuFew, "the machine has too few CPUs");
         bad(
             "cpus",
-            refusal.because(format!("{} CPUs", needs.cpus), format!("{}", info.cpus)),
+            refusal.because(format!("{} CPUs", needs.cpus), format!("{cpus}")),
         )
     });
-    let memory = ctx.host.memory().await.map_or(info.memory, |m| m.total);
+    let memory = match (ctx.host.memory().await, memory) {
+        (Ok(memory), _) => memory.total,
+        (Err(_), Some(memory)) => memory,
+        (Err(error), None) => {
+            checks.push(bad("memory", crate::api::internal(error)));
+            return checks;
+        }
+    };
     // A machine that is sold with 4 GiB shows a little less: the kernel keeps some.
     checks.push(if memory.saturating_add(memory / 16) >= needs.memory {
         good("memory", format!("{} of memory", bytes(memory)))
@@ -48,6 +50,18 @@ pub(super) async fn requires<E: Engine, H: Host>(
         )
     });
     checks
+}
+
+fn engine(needs: &Requires, info: &EngineInfo) -> Check {
+    if needs.engine.matches(&info.version) {
+        return good("engine", format!("Docker {} answers", info.version_text));
+    }
+    let summary = "Docker is not of a version that the release runs on";
+    let refusal = Refusal::new(Code::EngineOld, summary);
+    bad(
+        "engine",
+        refusal.because(needs.engine.to_string(), info.version.to_string()),
+    )
 }
 
 /// A clock before what was already journaled is wrong.

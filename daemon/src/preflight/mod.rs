@@ -3,13 +3,16 @@
 use berth_format::{Code, Refusal, Release};
 
 use crate::api::Check;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::host::Host;
-use crate::update::context::{Context, Scene};
+use crate::store::Installed;
+use crate::update::context::Context;
+use crate::update::drained;
 use crate::update::plan::PlanKind;
-use crate::update::{Plan, drained};
+use crate::update::planner::Planned;
 
 mod disk;
+mod fit;
 mod machine;
 mod ports;
 #[cfg(test)]
@@ -18,47 +21,72 @@ mod volumes;
 
 pub use volumes::uncovered_host_paths;
 
-/// Runs every check of a plan. `releases` are those of its hops, in order.
+/// Docker, as far as it is known.
+pub enum Docker {
+    Here(EngineInfo),
+    Gone {
+        error: EngineError,
+        /// What it said when it was last here.
+        last: Option<EngineInfo>,
+    },
+}
+
+impl Docker {
+    /// What it says of itself, or said when it was last here.
+    pub fn known(&self) -> Option<&EngineInfo> {
+        match self {
+            Self::Here(info) => Some(info),
+            Self::Gone { last, .. } => last.as_ref(),
+        }
+    }
+}
+
+/// Runs every check of a plan. `old`: the stack that runs. Where Docker is gone, what needs no
+/// Docker is checked all the same.
 pub async fn run<E: Engine, H: Host>(
     ctx: &Context<E, H>,
-    plan: &Plan,
-    releases: &[Release],
-    scene: Option<&Scene>,
+    planned: &Planned,
+    old: Option<&(Release, Installed)>,
+    docker: &Docker,
 ) -> Vec<Check> {
-    let mut checks = Vec::new();
-    let info = match ctx.engine.info().await {
-        Ok(info) => info,
-        Err(error) => {
-            let refusal =
-                Refusal::new(Code::EngineGone, "Docker does not answer").found(error.to_string());
-            return vec![bad("engine", refusal)];
-        }
-    };
-    for release in releases {
-        for check in machine::requires(&release.requires, &info, ctx).await {
+    let mut checks = fit::fit(planned, &ctx.place);
+    if let Docker::Gone { error, .. } = docker {
+        let refusal = Refusal::new(Code::EngineGone, "Docker does not answer");
+        checks.push(bad("engine", refusal.found(error.to_string())));
+    }
+    for release in &planned.releases {
+        for check in machine::requires(&release.requires, docker, ctx).await {
             // Several hops mostly ask for the same.
             if !checks.contains(&check) {
                 checks.push(check);
             }
         }
     }
-    checks.extend(disk::disk(ctx, plan, releases, &info).await);
-    checks.extend(volumes::volumes(ctx, plan, &info).await);
-    if let Some(scene) = scene {
-        checks.extend(ports::ports(ctx, scene).await);
-    }
-    if let Some((release, installed)) = scene.and_then(|s| s.old.as_ref())
-        && release.upgrade.drained.is_some()
-        && plan.kind == PlanKind::Update
-    {
-        checks.push(match drained::undrained(ctx, release, installed).await {
-            Ok(None) => good("drained", format!("{} has no work left", release.version)),
-            Ok(Some(refusal)) => bad("drained", refusal),
-            Err(error) => bad("drained", error.refusal(Code::NotDrained)),
-        });
+    checks.extend(disk::disk(ctx, planned, docker).await);
+    checks.extend(ports::ports(ctx, planned, old).await);
+    if let Docker::Here(info) = docker {
+        checks.extend(volumes::volumes(ctx, &planned.plan, info).await);
+        checks.extend(drained(ctx, planned, old).await);
     }
     checks.push(machine::clock(ctx));
     checks
+}
+
+/// Whether what runs has work left that the next hop must not cut off.
+async fn drained<E: Engine, H: Host>(
+    ctx: &Context<E, H>,
+    planned: &Planned,
+    old: Option<&(Release, Installed)>,
+) -> Option<Check> {
+    let (release, installed) = old?;
+    if release.upgrade.drained.is_none() || planned.plan.kind != PlanKind::Update {
+        return None;
+    }
+    Some(match drained::undrained(ctx, release, installed).await {
+        Ok(None) => good("drained", format!("{} has no work left", release.version)),
+        Ok(Some(refusal)) => bad("drained", refusal),
+        Err(error) => bad("drained", error.refusal(Code::NotDrained)),
+    })
 }
 
 /// One refusal for all that failed; `None` when nothing did.

@@ -83,6 +83,12 @@ impl Store {
         Self::prepare(Path::new("/var/lib/berth"), Connection::open_in_memory()?)
     }
 
+    /// Whether records can be written, as on a disk that is full or fails.
+    #[cfg(any(test, feature = "fake"))]
+    pub fn set_writable(&self, writable: bool) -> Result<()> {
+        Ok(self.db().pragma_update(None, "query_only", !writable)?)
+    }
+
     fn prepare(dir: &Path, db: Connection) -> Result<Self> {
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "synchronous", "full")?;

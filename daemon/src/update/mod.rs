@@ -11,6 +11,7 @@ pub mod away;
 pub mod context;
 pub mod drained;
 pub mod driver;
+pub mod endure;
 pub mod gate;
 #[cfg(feature = "crash-points")]
 mod hold;
@@ -21,6 +22,8 @@ pub mod resolve;
 #[cfg(test)]
 pub(crate) mod seeded;
 mod steps;
+#[cfg(test)]
+mod tests;
 pub mod transition;
 
 pub use plan::Plan;

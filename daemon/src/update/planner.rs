@@ -6,7 +6,7 @@ use berth_format::release::{Grant, MigrationPhase};
 use berth_format::{Code, Digest, Refusal, Release};
 use semver::Version;
 
-use super::plan::{Plan, PlanKind};
+use super::plan::{Hop, Plan, PlanKind};
 use super::policy::{self, Current, Target, Way};
 use super::resolve::{Place, ResolveError};
 use crate::api::internal;
@@ -15,9 +15,10 @@ use crate::store::{Installed, Previous, Store};
 
 #[cfg(test)]
 mod tests;
+mod unfit;
 mod values;
 
-pub use values::values;
+use values::values;
 
 /// A release that can be gone to, with the digest of its signed bytes.
 pub type Available = (Release, Digest);
@@ -40,9 +41,12 @@ pub struct Planned {
     pub releases: Vec<Release>,
     /// Config values, of each hop.
     pub values: Vec<BTreeMap<String, String>>,
+    /// Why these releases cannot run here: their architecture, the config. While there is any, the
+    /// plan is for people to read: [`crate::preflight`] says it beside all else, and nothing is begun.
+    pub problems: Vec<Refusal>,
 }
 
-/// Makes the plan.
+/// Makes the plan, as far as it can be made.
 pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned, Refusal> {
     let installed = store.installed().map_err(internal)?;
     let current = match &installed {
@@ -96,11 +100,11 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
     let Some((last, _)) = releases.last() else {
         return Err(Refusal::new(Code::NotFound, "there is no release to go to"));
     };
-    let values = match (&way, installed.as_ref().and_then(|i| i.previous.as_ref())) {
-        (Way::Back(_), Some(previous)) => vec![previous.values.clone()],
+    let (values, form) = match (&way, installed.as_ref().and_then(|i| i.previous.as_ref())) {
+        (Way::Back(_), Some(previous)) => (vec![previous.values.clone()], Vec::new()),
         _ => values(store, releases.iter().map(|(r, _)| r))?,
     };
-    let hops = hops(
+    let (hops, errors) = hops(
         store,
         installed.as_ref(),
         current.as_ref(),
@@ -109,6 +113,7 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
         &values,
         place,
     )?;
+    let problems = unfit::all(&releases, &values, errors, &form, place);
     let held = store.releases().map_err(internal)?;
     let known = held.iter().filter(|s| s.fetched).map(|s| &s.release);
     let needed = releases
@@ -146,6 +151,7 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
         plan,
         releases: releases.into_iter().map(|(r, _)| r).collect(),
         values,
+        problems,
     })
 }
 
@@ -272,6 +278,7 @@ fn newest(
     })
 }
 
+/// The hops, and of each what keeps its containers from being made.
 fn hops(
     store: &Store,
     installed: Option<&Installed>,
@@ -280,8 +287,8 @@ fn hops(
     way: Way,
     values: &[BTreeMap<String, String>],
     place: &Place,
-) -> Result<Vec<super::plan::Hop>, Refusal> {
-    let mut hops = Vec::new();
+) -> Result<(Vec<Hop>, Vec<Vec<ResolveError>>), Refusal> {
+    let (mut hops, mut all_errors) = (Vec::new(), Vec::new());
     let mut before = match (installed, current) {
         (Some(installed), Some((release, _))) => Some(Current {
             release,
@@ -298,8 +305,7 @@ fn hops(
             values,
             generation,
         };
-        let mut hop =
-            policy::hop(before.as_ref(), target, way, place).map_err(|e| unresolved(&e))?;
+        let (mut hop, errors) = policy::hop(before.as_ref(), target, way, place);
         if let Way::Back(Some((run, source))) = way {
             cover_what_goes_back(store, &mut hop, (run, source))?;
         }
@@ -310,15 +316,16 @@ fn hops(
             networks,
         });
         hops.push(hop);
+        all_errors.push(errors);
     }
-    Ok(hops)
+    Ok((hops, all_errors))
 }
 
 /// What the kept snapshot takes the place of is copied first, whatever the newer release says of
 /// it: a rollback that fails puts the present back.
 fn cover_what_goes_back(
     store: &Store,
-    hop: &mut super::plan::Hop,
+    hop: &mut Hop,
     (run, source): (i64, usize),
 ) -> Result<(), Refusal> {
     let kept = store.notes(run, source, "snapshot").map_err(internal)?;
@@ -327,28 +334,6 @@ fn cover_what_goes_back(
     hop.snapshot.sort();
     hop.snapshot.dedup();
     Ok(())
-}
-
-fn unresolved(error: &ResolveError) -> Refusal {
-    match error {
-        ResolveError::Platform { platform, .. } => Refusal::new(
-            Code::WrongArchitecture,
-            "the release was not made for this machine",
-        )
-        .because(platform.to_string(), error.to_string()),
-        ResolveError::Value {
-            expected, found, ..
-        } => Refusal::new(
-            Code::ConfigInvalid,
-            "a config value does not fit where it is used",
-        )
-        .because(*expected, found.clone()),
-        _ => Refusal::new(
-            Code::ManifestInvalid,
-            "the release cannot be made into containers",
-        )
-        .found(error.to_string()),
-    }
 }
 
 fn new_grants(current: Option<&Release>, releases: &[Available]) -> Vec<Grant> {
@@ -367,7 +352,7 @@ fn warnings(
     installed: Option<&Installed>,
     current: Option<&Release>,
     releases: &[Available],
-    hops: &[super::plan::Hop],
+    hops: &[Hop],
     way: Way,
 ) -> Vec<String> {
     let mut all = Vec::new();

@@ -10,6 +10,7 @@ use semver::Version;
 
 use super::plan::{Action, Change, Hop, PlannedMigration, PlannedNetwork};
 use super::resolve::{self, Place, ResolveError, Resolver};
+use crate::engine::spec::NetworkSpec;
 use crate::store::{PlacedNetwork, PlacedService};
 
 /// The stack before a hop.
@@ -41,13 +42,14 @@ pub enum Way {
     Back(Option<(i64, usize)>),
 }
 
-/// What one hop does.
+/// What one hop does, and what keeps its containers from being made: where that is anything, the
+/// hop is for people to read, and is not to be done.
 pub fn hop(
     current: Option<&Current<'_>>,
     target: Target<'_>,
     way: Way,
     place: &Place,
-) -> Result<Hop, ResolveError> {
+) -> (Hop, Vec<ResolveError>) {
     let Target {
         release,
         digest,
@@ -69,7 +71,12 @@ pub fn hop(
                     .any(|m| m.phase == MigrationPhase::Stopped)
         }
     };
-    let networks = networks(current, release, values, generation)?;
+    let mut problems = Vec::new();
+    let specs = resolve::networks(release, values).unwrap_or_else(|error| {
+        problems.push(error);
+        resolve::bare_networks(release)
+    });
+    let networks = networks(current, release, specs, generation);
     let names = networks
         .iter()
         .map(|(label, n)| (label.clone(), n.name.clone()))
@@ -81,7 +88,7 @@ pub fn hop(
         networks: &names,
         generation,
     };
-    let mut services = changes(current, &resolver, data_may_change)?;
+    let mut services = changes(current, &resolver, digest, data_may_change, &mut problems);
     if let Some(current) = current {
         for (name, placed) in &current.services {
             services.entry(name.clone()).or_insert_with(|| Change {
@@ -106,7 +113,7 @@ pub fn hop(
         .filter(|name| had.is_none_or(|had| !had.contains_key(*name)))
         .map(|name| resolve::volume_name(&release.product, name))
         .collect();
-    Ok(Hop {
+    let hop = Hop {
         from: current.map(|c| c.release.version.clone()),
         to: release.version.clone(),
         release: digest,
@@ -122,7 +129,8 @@ pub fn hop(
             Way::Back(snapshot) => snapshot,
             Way::Forward | Way::Reconfigure => None,
         },
-    })
+    };
+    (hop, problems)
 }
 
 /// The stack after a hop.
@@ -195,10 +203,10 @@ fn migrations(
 fn networks(
     current: Option<&Current<'_>>,
     release: &Release,
-    values: &BTreeMap<String, String>,
+    specs: BTreeMap<String, NetworkSpec>,
     generation: u64,
-) -> Result<BTreeMap<String, PlannedNetwork>, ResolveError> {
-    let planned = resolve::networks(release, values)?
+) -> BTreeMap<String, PlannedNetwork> {
+    specs
         .into_iter()
         .map(|(label, mut spec)| {
             // The digest is over all but the name: a network that did not change keeps its own.
@@ -227,18 +235,22 @@ fn networks(
                     new: old.is_none(),
                 },
             )
-        });
-    Ok(planned.collect())
+        })
+        .collect()
 }
 
 fn changes(
     current: Option<&Current<'_>>,
     resolver: &Resolver<'_>,
+    digest: Digest,
     data_may_change: bool,
-) -> Result<BTreeMap<Name, Change>, ResolveError> {
+    problems: &mut Vec<ResolveError>,
+) -> BTreeMap<Name, Change> {
     let release = resolver.release;
-    let order = start_order(release)
-        .map_err(|name| ResolveError::Missing(format!("a start order for {name}")))?;
+    let order = start_order(release).unwrap_or_else(|name| {
+        problems.push(ResolveError::Missing(format!("a start order for {name}")));
+        vec![release.services.keys().cloned().collect()]
+    });
     let mut changes: BTreeMap<Name, Change> = BTreeMap::new();
     for name in order.into_iter().flatten() {
         let service = &release.services[&name];
@@ -246,8 +258,15 @@ fn changes(
             NetworkMode::Service(other) => changes.get(other).and_then(|c| c.new.clone()),
             _ => None,
         };
-        let (spec, _) = resolver.service(&name, shared.as_deref())?;
-        let digest = spec.digest();
+        // One that cannot be made yet differs from all that was ever made.
+        let digest = match resolver.service(&name, shared.as_deref()) {
+            Ok((spec, _)) => spec.digest(),
+            Err(error) => {
+                problems.push(error);
+                digest
+            }
+        };
+        let made = resolve::container_name(&release.product, &name, resolver.generation);
         let old = current.and_then(|c| c.services.get(&name));
         let restarted = |other: &Name| {
             changes
@@ -278,14 +297,14 @@ fn changes(
                     Action::Add
                 },
                 old: old.map(|old| old.container.clone()),
-                new: Some(spec.name.clone()),
+                new: Some(made),
                 spec: Some(digest),
                 generation: resolver.generation,
             },
         };
         changes.insert(name, change);
     }
-    Ok(changes)
+    changes
 }
 
 /// Volumes that a snapshot covers, and those that none does: real names.

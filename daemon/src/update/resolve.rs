@@ -86,6 +86,17 @@ pub fn networks(
     release: &Release,
     values: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, NetworkSpec>> {
+    let mut all = bare_networks(release);
+    for (name, network) in &release.networks {
+        if let Some(spec) = all.get_mut(name.as_str()) {
+            spec.labels = render_map(&network.labels, values, &format!("network {name}"))?;
+        }
+    }
+    Ok(all)
+}
+
+/// The same without labels, which alone hold the admin's values.
+pub fn bare_networks(release: &Release) -> BTreeMap<String, NetworkSpec> {
     let mut all = BTreeMap::new();
     let bridge = |label: &str| NetworkSpec {
         name: format!("{}-{}", release.product, &label[1..]),
@@ -109,42 +120,41 @@ pub fn networks(
             ipv6: network.ipv6,
             subnet: network.subnet.clone(),
             driver_opts: network.driver_opts.clone(),
-            labels: render_map(&network.labels, values, &format!("network {name}"))?,
             ..bridge(EGRESS)
         };
         all.insert(name.to_string(), spec);
     }
-    Ok(all)
+    all
 }
 
-/// The volumes of a release.
-pub fn volumes(
-    release: &Release,
-    values: &BTreeMap<String, String>,
-) -> Result<BTreeMap<Name, VolumeSpec>> {
-    let volume = |(name, volume): (&Name, &berth_format::service::Volume)| {
+/// The volumes of a release, each by itself.
+pub fn volumes<'a>(
+    release: &'a Release,
+    values: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = Result<VolumeSpec>> {
+    release.volumes.iter().map(move |(name, volume)| {
         let place = format!("volume {name}");
         let driver_opts = render_map(&volume.driver_opts, values, &place)?;
         // What the admin filled in may hold a comma.
         let literal = driver_opts.iter();
         let literal = literal.map(|(key, value)| (key.clone(), Template::literal(value)));
         if let Some(key) = reaches_host(&literal.collect()) {
+            let template = volume.driver_opts.get(key);
             return Err(ResolveError::Value {
                 place: format!("{place}, option {key}"),
                 expected: "options that show no path of this machine",
-                found: driver_opts.get(key).cloned().unwrap_or_default(),
+                // As the release has it: filled in it may hold a password.
+                found: template.map_or_else(String::new, |t| t.source().to_owned()),
             });
         }
-        let spec = VolumeSpec {
+        Ok(VolumeSpec {
             name: volume_name(&release.product, name),
             product: release.product.clone(),
             label: name.clone(),
             driver_opts,
             labels: render_map(&volume.labels, values, &place)?,
-        };
-        Ok((name.clone(), spec))
-    };
-    release.volumes.iter().map(volume).collect()
+        })
+    })
 }
 
 impl Resolver<'_> {
@@ -199,7 +209,7 @@ impl Resolver<'_> {
             command: service.command.as_ref().map(list).transpose()?,
             entrypoint: service.entrypoint.as_ref().map(list).transpose()?,
             environment: render_map(&service.environment, self.values, &place)?,
-            ports: self.ports(service, &place)?,
+            ports: ports(service, self.values, &place).collect::<Result<_>>()?,
             expose: service.expose.clone(),
             mounts,
             network: self.network(name, service, shared)?,
@@ -260,40 +270,6 @@ impl Resolver<'_> {
         })
     }
 
-    fn ports(&self, service: &Service, place: &str) -> Result<Vec<PortSpec>> {
-        let port = |port: &berth_format::service::Port| {
-            let number = |text: String| {
-                text.parse()
-                    .ok()
-                    .filter(|n: &u16| *n > 0)
-                    .ok_or_else(|| ResolveError::Value {
-                        place: place.to_owned(),
-                        expected: "a port, 1 to 65535",
-                        found: text,
-                    })
-            };
-            let address = |text: String| {
-                text.parse().map_err(|_| ResolveError::Value {
-                    place: place.to_owned(),
-                    expected: "an IP address",
-                    found: text,
-                })
-            };
-            let published = port
-                .published
-                .as_ref()
-                .map(|t| render(t, self.values, place));
-            let host_ip = port.host_ip.as_ref().map(|t| render(t, self.values, place));
-            Ok(PortSpec {
-                target: port.target,
-                protocol: port.protocol,
-                published: published.transpose()?.map(number).transpose()?,
-                host_ip: host_ip.transpose()?.map(address).transpose()?,
-            })
-        };
-        service.ports.iter().map(port).collect()
-    }
-
     fn network(
         &self,
         name: &Name,
@@ -333,6 +309,34 @@ impl Resolver<'_> {
         }
         Ok(NetworkChoice::Networks(chosen))
     }
+}
+
+/// The ports of a service, each by itself: one that cannot be filled in says nothing of the others.
+pub fn ports<'a>(
+    service: &'a Service,
+    values: &'a BTreeMap<String, String>,
+    place: &'a str,
+) -> impl Iterator<Item = Result<PortSpec>> {
+    service.ports.iter().map(move |port| {
+        let unfit = |expected, found| ResolveError::Value {
+            place: place.to_owned(),
+            expected,
+            found,
+        };
+        let text = |t: &Option<Template>| t.as_ref().map(|t| render(t, values, place)).transpose();
+        let published = text(&port.published)?.map(|text| match text.parse::<u16>() {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(unfit("a port, 1 to 65535", text)),
+        });
+        let host_ip =
+            text(&port.host_ip)?.map(|text| text.parse().map_err(|_| unfit("an IP address", text)));
+        Ok(PortSpec {
+            target: port.target,
+            protocol: port.protocol,
+            published: published.transpose()?,
+            host_ip: host_ip.transpose()?,
+        })
+    })
 }
 
 fn health(

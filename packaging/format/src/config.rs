@@ -70,6 +70,7 @@ pub const MAX_VALUE: usize = 1 << 20;
 #[error("{name}: expected {expected}, found {found}")]
 pub struct FieldError {
     pub name: String,
+    pub kind: FieldKind,
     pub expected: String,
     pub found: String,
 }
@@ -80,6 +81,7 @@ impl Field {
         let trimmed = value.trim();
         let error = |expected: String| FieldError {
             name: self.name.to_string(),
+            kind: self.kind,
             expected,
             found: if self.kind == FieldKind::Secret {
                 format!("{} bytes", value.len())
@@ -166,11 +168,21 @@ impl Field {
     }
 }
 
-/// Every value of a form, or everything that is wrong with it.
+/// What is found where nothing was given.
+const NOTHING: &str = "none";
+
+impl FieldError {
+    /// Nothing was given; else something that does not fit.
+    pub fn is_missing(&self) -> bool {
+        self.found == NOTHING
+    }
+}
+
+/// Every value of a form that fits, and everything that is wrong with the others.
 pub fn resolve(
     fields: &[Field],
     given: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>, Vec<FieldError>> {
+) -> (BTreeMap<String, String>, Vec<FieldError>) {
     let mut values = BTreeMap::new();
     let mut errors = Vec::new();
     for field in fields {
@@ -183,17 +195,14 @@ pub fn resolve(
                 Some(value) => drop(values.insert(field.name.to_string(), value)),
                 None => errors.push(FieldError {
                     name: field.name.to_string(),
+                    kind: field.kind,
                     expected: "a value, it is required".into(),
-                    found: "none".into(),
+                    found: NOTHING.into(),
                 }),
             },
         }
     }
-    if errors.is_empty() {
-        Ok(values)
-    } else {
-        Err(errors)
-    }
+    (values, errors)
 }
 
 fn host_name(text: &str) -> bool {
@@ -289,10 +298,18 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_reported_at_once() {
-        let fields = [field(FieldKind::Port), field(FieldKind::Int)];
-        let mut other = fields.clone();
-        other[1].name = "G".parse().unwrap();
-        let given = BTreeMap::from([("G".to_owned(), "77".to_owned())]);
-        assert_eq!(resolve(&other, &given).unwrap_err().len(), 2);
+        let mut fields = ["F", "G", "H"].map(|name| Field {
+            name: name.parse().unwrap(),
+            ..field(FieldKind::Port)
+        });
+        fields[1].kind = FieldKind::Int;
+        let given = BTreeMap::from([
+            ("G".to_owned(), "77".to_owned()),
+            ("H".to_owned(), "80".to_owned()),
+        ]);
+        let (values, errors) = resolve(&fields, &given);
+        let missing: Vec<bool> = errors.iter().map(FieldError::is_missing).collect();
+        assert_eq!(missing, [true, false]);
+        assert_eq!(values, BTreeMap::from([("H".to_owned(), "80".to_owned())]));
     }
 }

@@ -84,6 +84,18 @@ fn what_docker_would_refuse_is_refused_here() {
             "stands beside `network_mode`",
         ),
         (
+            "network_mode: host, sysctls: {net.core.somaxconn: 1024}",
+            "services.web.sysctls.net.core.somaxconn: is the machine's own with `network_mode: host`",
+        ),
+        (
+            "network_mode: host, sysctls: [net.ipv4.ip_forward=1]",
+            "net.ipv4.ip_forward: is the machine's own with `network_mode: host`",
+        ),
+        (
+            "ipc: host, sysctls: {kernel.shmmax: 1}",
+            "kernel.shmmax: is the machine's own with `ipc: host`",
+        ),
+        (
             "network_mode: 'service:dev'",
             "network_mode: dev is left out",
         ),

@@ -34,6 +34,8 @@ pub enum Fault {
     Broken(Duration),
     /// No space for a while; letting the ballast go makes some.
     Full(Duration),
+    /// The journal cannot be written for a while.
+    Mute(Duration),
     /// It takes long.
     Slow(Duration),
 }
@@ -76,6 +78,8 @@ pub struct Faults {
     pub broken: Option<(&'static str, Duration)>,
     /// Until then; whether the ballast is let go.
     pub full: Option<(Duration, bool)>,
+    /// Until then the journal cannot be written.
+    pub mute: Option<Duration>,
     /// What went wrong.
     pub fired: Vec<String>,
     /// The process ends by a power cut as soon as its call had its effect.
@@ -106,7 +110,11 @@ impl Fault {
                 0..4 => Duration::from_millis(random.below(12_000)),
                 _ => Duration::from_hours(1),
             }),
-            88..96 => Self::Full(Duration::from_secs(random.below(60))),
+            88..94 => Self::Full(Duration::from_secs(random.below(60))),
+            94..98 => Self::Mute(match random.below(5) {
+                0..4 => Duration::from_millis(random.below(30_000)),
+                _ => Duration::from_hours(1),
+            }),
             _ => Self::Slow(Duration::from_millis(random.below(5000))),
         }
     }
@@ -173,6 +181,10 @@ impl World {
             }
             Some(Fault::Broken(time)) => self.faults.broken = Some((verb, self.now + time)),
             Some(Fault::Full(time)) => self.faults.full = Some((self.now + time, false)),
+            Some(Fault::Mute(time)) => {
+                self.faults.mute = Some(self.now + time);
+                self.journal_writable(false);
+            }
             Some(Fault::Slow(time)) => self.now += time,
             Some(Fault::Error(..)) | None => {}
         }
@@ -207,6 +219,8 @@ impl World {
         self.faults.more = 0;
         self.faults.broken = None;
         self.faults.full = None;
+        self.faults.mute = None;
+        self.journal_writable(true);
         if let Life::Down { until, .. } = self.life {
             self.now = self.now.max(until);
         }

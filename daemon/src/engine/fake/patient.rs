@@ -44,6 +44,8 @@ pub enum Role {
     Migration { epoch: u32, schema: u32 },
     /// Changes only what the old version does not look at, and ends.
     Premigration,
+    /// Reads what a database older than this says, and ends.
+    Dump { below: u32 },
 }
 
 /// How an image is broken.
@@ -62,7 +64,7 @@ impl Behaviour {
     pub fn end(&self) -> Option<(Duration, i64)> {
         let ends = matches!(
             self.role,
-            Role::OneOff | Role::Migration { .. } | Role::Premigration
+            Role::OneOff | Role::Migration { .. } | Role::Premigration | Role::Dump { .. }
         );
         match self.fault {
             Some(Flaw::Ends(code)) => Some((self.takes, code)),
@@ -106,7 +108,7 @@ impl Behaviour {
                 data.epoch = epoch;
                 data.half = true;
             }
-            Role::Indifferent | Role::OneOff | Role::Premigration => {}
+            Role::Indifferent | Role::OneOff | Role::Premigration | Role::Dump { .. } => {}
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::random::Random;
 use crate::api::Notice;
 use crate::engine::spec::{MountSpec, NetworkChoice};
 use crate::engine::{ContainerSpec, ContainerState, EngineError, Result};
+use crate::store::Store;
 use crate::update::{Event, Phase};
 
 mod objects;
@@ -91,8 +92,16 @@ pub struct World {
     durable: Docker,
     pub folders: BTreeMap<PathBuf, Folder>,
     pub dirs: BTreeSet<PathBuf>,
+    /// Ports that a program outside of Docker listens on.
+    pub taken: BTreeSet<u16>,
+    /// Folders that lie on mounts of their own.
+    pub mounts: BTreeSet<PathBuf>,
     pub images: BTreeMap<String, Digest>,
     pub behaviours: BTreeMap<Digest, Behaviour>,
+    /// The journal, which can fail like all else.
+    pub journal: Option<Store>,
+    /// Until then the product says that it works on its data in the background.
+    pub busy: Duration,
     pub life: Life,
     pub faults: Faults,
     /// The process of berthd is no more: nothing that it asked for is answered.
@@ -133,8 +142,12 @@ impl World {
             durable: Docker::default(),
             folders: BTreeMap::new(),
             dirs: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            mounts: BTreeSet::new(),
             images: BTreeMap::new(),
             behaviours: BTreeMap::new(),
+            journal: None,
+            busy: Duration::ZERO,
             life: Life::Up,
             faults: Faults::default(),
             crashed: false,
@@ -182,6 +195,10 @@ impl World {
     /// Everything that happens by itself up to now.
     pub fn tick(&mut self) {
         self.hear();
+        if self.faults.mute.is_some_and(|until| self.now >= until) {
+            self.faults.mute = None;
+            self.journal_writable(true);
+        }
         if let Life::Down { until, killed } = self.life
             && self.now >= until
         {
@@ -221,6 +238,14 @@ impl World {
         }
         self.client();
         self.watch();
+    }
+
+    /// Whether berthd can write its journal.
+    pub fn journal_writable(&mut self, writable: bool) {
+        let done = self.journal.as_ref().map(|j| j.set_writable(writable));
+        if let Some(Err(error)) = done {
+            self.violation(format!("the journal: {error}"));
+        }
     }
 
     /// What the driver journaled meanwhile.
@@ -334,6 +359,14 @@ impl World {
             })
     }
 
+    /// A database that is older than `below` answers.
+    fn has_database(&self, below: u32) -> bool {
+        self.docker.containers.values().any(|c| {
+            let role = self.behaviour(&c.spec).map(|b| b.role);
+            self.answers(c) && matches!(role, Some(Role::Database { format }) if format < below)
+        })
+    }
+
     fn port_conflict(&self, name: &str, spec: &ContainerSpec) -> Option<u16> {
         let wanted: BTreeSet<_> = spec.ports.iter().filter_map(|p| p.published).collect();
         self.docker
@@ -372,9 +405,19 @@ impl World {
         let Some(behaviour) = self.behaviour(&spec).cloned() else {
             return Err(EngineError::Missing(format!("image of {name}")));
         };
-        let once = matches!(behaviour.role, Role::Migration { .. } | Role::Premigration);
+        let once = matches!(
+            behaviour.role,
+            Role::Migration { .. } | Role::Premigration | Role::Dump { .. }
+        );
         if once && c.state != ContainerState::Created {
             self.violation(format!("{name} is run twice"));
+        }
+        if let Role::Dump { below } = behaviour.role
+            && !self.has_database(below)
+        {
+            self.violation(format!(
+                "{name} runs without the database of the old version"
+            ));
         }
         for volume in volumes(&spec) {
             let migrated = volume.ends_with("_data");

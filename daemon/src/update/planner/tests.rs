@@ -8,11 +8,7 @@ use crate::update::seeded::Bench;
 
 /// An appliance on which the first release of a random product runs.
 fn installed() -> (Bench, Version) {
-    // A seed whose first release works.
-    let mut bench = (0..1000)
-        .map(|seed| Bench::new(seed, false))
-        .find(|bench| !bench.product.releases[0].bad)
-        .unwrap();
+    let mut bench = Bench::whose_first_is_good();
     let version = bench.product.releases[0].release.version.clone();
     let run = bench
         .apply(PlanKind::Install, Some(&version), false)
@@ -86,4 +82,45 @@ fn each_hop_has_the_values_of_its_own_form() {
     let planned = make(&bench.store, &bench.place, &wanted).unwrap();
     let modes: Vec<_> = planned.values.iter().map(|v| v["MODE"].as_str()).collect();
     assert_eq!(modes, ["one", "two"]);
+}
+
+#[test]
+fn a_plan_without_a_value_is_another_one_than_with_it() {
+    let (bench, version) = installed();
+    let mut release = bench.product.releases[0].release.clone();
+    release.version = Version::new(version.major + 1, 0, 0);
+    release.upgrade.from = semver::VersionReq::STAR;
+    let field = serde_json::json!({
+        "name": "ADMIN", "type": "string", "label": "Admin", "required": true,
+    });
+    release.config.push(serde_json::from_value(field).unwrap());
+    let front = release.services.get_mut("front").unwrap();
+    let admin = berth_format::Template::parse("${ADMIN}").unwrap();
+    front.environment.insert("ADMIN".into(), admin);
+    let offered = [(release, Digest::of(b"2.0.0"))];
+    let wanted = Wanted {
+        kind: PlanKind::Update,
+        to: None,
+        retry_quarantined: false,
+        offered: &offered,
+        withdrawn: &BTreeMap::new(),
+    };
+    let plan = || make(&bench.store, &bench.place, &wanted).unwrap();
+    let without = plan();
+    let codes: Vec<Code> = without.problems.iter().map(|p| p.code).collect();
+    assert_eq!(codes, [Code::ConfigMissing]);
+    // People read the same as they would with it.
+    let front = &without.plan.hops[0].services["front"];
+    assert_eq!(front.action, crate::update::plan::Action::Replace);
+    assert!(
+        front
+            .new
+            .as_ref()
+            .is_some_and(|new| new.starts_with("shop-front-"))
+    );
+    let set = BTreeMap::from([("ADMIN".to_owned(), Some("me".to_owned()))]);
+    bench.store.set_config(&set).unwrap();
+    let with = plan();
+    assert_eq!(with.problems, []);
+    assert_ne!(with.plan.digest(), without.plan.digest());
 }

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use berth_format::config::{self, FieldKind};
-use berth_format::{Code, Refusal, Release};
+use berth_format::config::{self, FieldError, FieldKind};
+use berth_format::{Refusal, Release};
 
 use crate::api::internal;
 use crate::store::Store;
 
-/// Every value of the form of each release: what the admin set, what was generated once, defaults.
+/// Of one release, by field.
+type Values = BTreeMap<String, String>;
+
+/// Every value of the form of each release that is known: what the admin set, what was generated
+/// once, defaults; and what is wrong with the others.
 ///
 /// Secrets that are to be generated are generated and kept here, so that a plan made twice is the
 /// same plan.
 pub fn values<'a>(
     store: &Store,
     releases: impl IntoIterator<Item = &'a Release>,
-) -> Result<Vec<BTreeMap<String, String>>, Refusal> {
+) -> Result<(Vec<Values>, Vec<FieldError>), Refusal> {
     let mut given = store.config().map_err(internal)?;
     let (mut all, mut problems) = (Vec::new(), Vec::new());
     for release in releases {
@@ -34,33 +38,16 @@ pub fn values<'a>(
         if !generated.is_empty() {
             store.set_config(&generated).map_err(internal)?;
         }
-        match config::resolve(&release.config, &given) {
-            Ok(values) => all.push(values),
-            Err(errors) => problems.extend(errors),
+        let (values, errors) = config::resolve(&release.config, &given);
+        all.push(values);
+        for error in errors {
+            // Several hops mostly ask for the same.
+            if !problems.contains(&error) {
+                problems.push(error);
+            }
         }
     }
-    problems.dedup();
-    let Some(first) = problems.first() else {
-        return Ok(all);
-    };
-    let code = if first.found == "none" {
-        Code::ConfigMissing
-    } else {
-        Code::ConfigInvalid
-    };
-    let found = problems
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
-    let names = problems
-        .iter()
-        .map(|p| format!("{}=…", p.name))
-        .collect::<Vec<_>>()
-        .join(" ");
-    Err(Refusal::new(code, "the config form is not complete")
-        .found(found)
-        .next(format!("Run `berth config set {names}`, or give --set.")))
+    Ok((all, problems))
 }
 
 /// `length` characters of A-Z, a-z and 0-9, each equally likely.

@@ -47,7 +47,9 @@ fn plan(current: Option<&Current<'_>>, release: &Release, generation: u64) -> Ho
         values: &values,
         generation,
     };
-    hop(current, target, Way::Forward, &place()).unwrap()
+    let (hop, problems) = hop(current, target, Way::Forward, &place());
+    assert!(problems.is_empty(), "{problems:?}");
+    hop
 }
 
 fn stand<'a>(release: &'a Release, hop: &Hop) -> Current<'a> {

@@ -12,11 +12,11 @@ use semver::Version;
 use tokio::sync::broadcast;
 
 use super::context::Context;
-use super::driver;
 use super::plan::PlanKind;
 use super::planner::{self, Planned, Wanted};
 use super::resolve::Place;
 use super::transition::{Event, Phase, next};
+use super::{driver, endure};
 use crate::engine::fake::Fake;
 use crate::engine::fake::fault::Fault;
 use crate::engine::fake::random::Random;
@@ -28,9 +28,13 @@ mod check;
 mod product;
 
 use product::Product;
+pub(crate) use product::Shipped;
 
 /// Each makes two to three runs: 10,000 and some.
 const SEEDS: u64 = 4_400;
+
+/// Calls of a hop whose product was not seen to do one yet.
+const FIRST_HOP: u64 = 300;
 
 /// One appliance under test.
 pub(crate) struct Bench {
@@ -40,6 +44,8 @@ pub(crate) struct Bench {
     pub(crate) fake: Fake,
     pub(crate) store: Store,
     pub(crate) place: Place,
+    /// Calls of the longest hop so far.
+    longest: u64,
     problem: Option<String>,
     tally: Tally,
 }
@@ -68,6 +74,7 @@ impl Bench {
         for shipped in &product.releases {
             store.put_release(&shipped.release, &shipped.bytes).unwrap();
         }
+        world.journal = Some(store.clone());
         Self {
             seed,
             random,
@@ -78,9 +85,18 @@ impl Bench {
                 platform: Platform::linux("amd64"),
                 mounts: "/var/lib/berth/mounts".into(),
             },
+            longest: FIRST_HOP,
             problem: None,
             tally: Tally::default(),
         }
+    }
+
+    /// One whose first release works.
+    pub(crate) fn whose_first_is_good() -> Self {
+        (0..1000)
+            .map(|seed| Self::new(seed, false))
+            .find(|bench| !bench.product.releases[0].bad)
+            .unwrap()
     }
 
     /// As berthd makes it at its start; what was offered is gone after a crash.
@@ -125,6 +141,17 @@ impl Bench {
         }
     }
 
+    /// What must hold after a run. `before`: what was installed then; `loads`: how often images
+    /// had been loaded.
+    pub(crate) fn check(
+        &mut self,
+        run: &Run,
+        before: Option<&Installed>,
+        loads: u64,
+    ) -> Result<(), String> {
+        check::run(self, run, before, loads)
+    }
+
     fn installed(&self) -> Option<Installed> {
         self.store.installed().unwrap()
     }
@@ -143,7 +170,9 @@ impl Bench {
             offered: &offered,
             withdrawn: &BTreeMap::new(),
         };
-        planner::make(&self.store, &self.place, &wanted).ok()
+        let planned = planner::make(&self.store, &self.place, &wanted).ok()?;
+        assert_eq!(planned.problems, [], "seed {}", self.seed);
+        Some(planned)
     }
 
     /// Begins a run and brings it to its end, through every crash; the run as it ended.
@@ -155,13 +184,15 @@ impl Bench {
     ) -> Option<Run> {
         let Planned { plan, values, .. } = self.plan(kind, to)?;
         let ctx = self.context(kind != PlanKind::Rollback);
+        let calls = self.fake.world().faults.calls;
         {
             let mut world = self.fake.world();
-            let calls = world.faults.calls;
             world.faults.fired.clear();
             if faults {
                 world.faults.more = u32::try_from(self.random.below(3)).unwrap();
-                let spread = self.random.pick(&[60, 200, 400]);
+                // Where much happens at once, or anywhere on the way.
+                let whole = self.longest * plan.hops.len() as u64;
+                let spread = self.random.pick(&[60, 200, whole, whole]);
                 let at = calls + 1 + self.random.below(spread);
                 let fault = Fault::any(&mut self.random);
                 world.faults.planned.insert(at, fault);
@@ -204,8 +235,8 @@ impl Bench {
             }
             self.fake.world().say(|| "==== berthd starts".into());
             run = self.store.current().unwrap().unwrap();
-            driver::recover(&ctx, &mut run).unwrap();
-            ended = self.drive(&ctx, &mut run);
+            let taken_up = fake.execute(endure::recover(&ctx, &mut run));
+            ended = taken_up.and_then(|_| self.drive(&ctx, &mut run));
         }
         if matches!(run.phase, Phase::Halted(_)) {
             self.tally.halted += 1;
@@ -218,13 +249,14 @@ impl Bench {
                 return None;
             }
         }
+        let hops = run.hop as u64 + 1;
+        let made = self.fake.world().faults.calls - calls;
+        self.longest = self.longest.max(made / hops);
         Some(self.store.run(run.id).unwrap().unwrap())
     }
 
     fn drive(&mut self, ctx: &Context<Fake, FakeHost>, run: &mut Run) -> Option<()> {
-        self.fake
-            .execute(driver::drive(ctx, run))
-            .map(|r| r.unwrap())
+        self.fake.execute(endure::to_its_end(ctx, run))
     }
 
     /// All of one seed.
@@ -267,7 +299,7 @@ impl Bench {
                 Some(Outcome::RolledBack) => self.tally.undone += 1,
                 _ => self.tally.committed += 1,
             }
-            let result = check::run(self, &run, before.as_ref(), loads);
+            let result = self.check(&run, before.as_ref(), loads);
             if let Err(problem) = result {
                 self.problem = Some(problem);
                 return;

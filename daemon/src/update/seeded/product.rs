@@ -46,6 +46,8 @@ struct Line {
     has_extra: bool,
     has_side: bool,
     network: u32,
+    /// The release that reads what the old database says before the new one runs.
+    dump: Option<Version>,
     migrations: Vec<(Version, u32, Flawed)>,
 }
 
@@ -80,6 +82,7 @@ impl Product {
             has_extra: random.chance(30),
             has_side: random.chance(30),
             network: 0,
+            dump: None,
             migrations: Vec::new(),
         };
         for minor in 0..2 + random.below(3) {
@@ -342,6 +345,33 @@ impl Product {
                 migration.from = Some("<1.0.0".parse().unwrap());
             }
         }
+        if line.dump.as_ref() == Some(version) {
+            let image = format!("dump-{}", line.format);
+            let below = line.format;
+            self.image(&mut release, &image, version, |takes| Behaviour {
+                label: format!("dump for {version}"),
+                role: Role::Dump { below },
+                takes,
+                fault: None,
+            });
+            let dump = Migration {
+                name: name("dump"),
+                service: Service {
+                    image,
+                    ..service("migrate", &[], 1).0
+                },
+                needs: vec![Need {
+                    service: name("db"),
+                    old: true,
+                }],
+                timeout_ms: 2000,
+                from: Some(format!("<{version}").parse().unwrap()),
+                reversible: true,
+                phase: MigrationPhase::Stopped,
+            };
+            // Before those that the new database is up for.
+            release.migrations.insert(0, dump);
+        }
         if version.minor > 0 && style & 0xc == 0xc {
             let flaw = (flaw == Some(5)).then_some(Flaw::Ends(1));
             bad |= flaw.is_some();
@@ -473,6 +503,7 @@ fn step(
     line.since = version.clone();
     if random.chance(30) {
         line.format += 1;
+        line.dump = random.chance(60).then(|| version.clone());
     }
     let flaw = match flaw {
         Some(3) => Some(Flaw::Ends(1)),

@@ -27,7 +27,8 @@ pub async fn run<E: Engine, H: Host>(
     super::discard::sweep(ctx, scene).await?;
     note_the_ill(ctx, run, scene).await?;
     networks(ctx, scene, &scene.new).await?;
-    for (_, spec) in resolve::volumes(&scene.new, &scene.values)? {
+    for spec in resolve::volumes(&scene.new, &scene.values) {
+        let spec = spec?;
         let name = spec.name.as_str();
         if ctx
             .engine(|e| async move { e.volume_path(name).await })

@@ -46,6 +46,10 @@ const ULIMITS: &[&str] = &[
     "stack",
 ];
 
+/// Sysctls that belong to what containers of one machine share with `ipc: host`.
+/// <https://github.com/opencontainers/runc/blob/main/libcontainer/configs/validate/validator.go>
+const IPC_SYSCTLS: &[&str] = &["kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue."];
+
 impl Builder<'_> {
     /// Reads what stays of a service beside image, network, mounts and health.
     pub fn container(&mut self, name: &Name, at: &At) -> Container {
@@ -258,7 +262,27 @@ fn literal_map(at: Option<At>) -> BTreeMap<String, String> {
 }
 
 fn sysctls(at: &At) -> BTreeMap<String, String> {
-    literal_map(at.get("sysctls"))
+    let shares = |key: &str| at.get(key).is_some_and(|mode| mode.is("host"));
+    let (network, ipc) = (shares("network_mode"), shares("ipc"));
+    let entries = at.get("sysctls").map(|a| a.entries()).unwrap_or_default();
+    for (name, value) in &entries {
+        // They would be the machine's own: Docker refuses to create such a container.
+        let theirs = if network && name.starts_with("net.") {
+            "network_mode: host"
+        } else if ipc && IPC_SYSCTLS.iter().any(|prefix| name.starts_with(prefix)) {
+            "ipc: host"
+        } else {
+            continue;
+        };
+        value.fail(
+            format!("is the machine's own with `{theirs}`, and no container may set it"),
+            format!("remove it, or `{theirs}`; the admin may set it on the machine"),
+        );
+    }
+    entries
+        .into_iter()
+        .filter_map(|(name, a)| Some((name.to_owned(), a.text()?)))
+        .collect()
 }
 
 fn ulimits(at: &At) -> BTreeMap<String, Ulimit> {

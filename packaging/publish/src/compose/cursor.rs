@@ -131,6 +131,11 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Whether it is just this word. Says nothing where it is not.
+    pub fn is(&self, word: &str) -> bool {
+        self.node.as_text() == Some(word)
+    }
+
     /// A text whose value must be known now.
     pub fn text(&self) -> Option<String> {
         let template = self.template()?;

@@ -193,7 +193,7 @@ pub const KEYS: &[Key] = &[
     yes(S::Service, "stop_grace_period", ""),
     yes(S::Service, "stop_signal", ""),
     no(S::Service, "storage_opt", "depends on the engine's storage driver", "remove it"),
-    yes(S::Service, "sysctls", "map or list"),
+    yes(S::Service, "sysctls", "map or list; `net.*` is refused beside `network_mode: host`, those of IPC beside `ipc: host`, as Docker does"),
     yes(S::Service, "tmpfs", "text or list, with size and mode"),
     yes(S::Service, "tty", ""),
     yes(S::Service, "ulimits", "one number, or soft and hard"),
