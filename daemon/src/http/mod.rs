@@ -81,6 +81,7 @@ pub fn router<A: Api>(api: A, handover: Handover, shutdown: watch::Receiver<bool
                 .delete(routes::forget_channel::<A>),
         )
         .route("/channel/check", post(routes::check_channel::<A>))
+        .route("/channel/form", get(routes::channel_form::<A>))
         .route("/history", get(routes::history::<A>))
         .route("/mended", get(routes::mended::<A>))
         .route("/runs/{id}", get(routes::run::<A>))

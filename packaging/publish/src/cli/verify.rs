@@ -111,14 +111,12 @@ impl Verify {
 
 /// A channel in a line or two.
 pub(super) fn said(channel: &Channel) -> String {
-    let mut text = format!(
-        "channel {}: serial {}, published {}, good until {}",
+    let berth = channel.berth.as_ref();
+    let berth = berth.map_or_else(String::new, |b| format!("\ncarries Berth {}", b.version));
+    format!(
+        "channel {}: serial {}, published {}, good until {}{berth}",
         channel.channel, channel.serial, channel.published, channel.expires
-    );
-    if let Some(berth) = &channel.berth {
-        text.push_str(&format!("\ncarries Berth {}", berth.version));
-    }
-    text
+    )
 }
 
 /// A channel for programs.
