@@ -1,5 +1,7 @@
 //! The channel and the daemon that a bundle carries, as the vendor put them in, and as an attacker.
 
+#![allow(clippy::unwrap_used, reason = "every helper here is a part of a test")]
+
 mod vendor;
 
 use std::io::Cursor;

@@ -1,5 +1,7 @@
 //! Bundles with the channel inside, as a release engineer writes them.
 
+#![allow(clippy::unwrap_used, reason = "every helper here is a part of a test")]
+
 mod shop;
 
 use std::fs;
