@@ -9,7 +9,7 @@ use std::future::Future;
 
 use berth_format::config::FieldKind;
 use berth_format::release::Grant;
-use berth_format::{Code, Digest, Name, Product, Refusal};
+use berth_format::{ChannelName, Code, Digest, Name, Product, Refusal};
 use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,34 @@ pub struct BundleInfo {
     pub releases: Vec<ReleaseInfo>,
     /// Bytes of the file.
     pub size: u64,
+    /// What it says of its vendor's channel. `None`: it carries none.
+    #[serde(default)]
+    pub channel: Option<BundleChannel>,
+    /// The Berth that it carries.
+    #[serde(default)]
+    pub berth: Option<Version>,
+}
+
+/// The channel in a bundle, believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleChannel {
+    pub name: ChannelName,
+    pub serial: u64,
+    pub published: Timestamp,
+    pub expires: Timestamp,
+    /// It has, and the admin has accepted that.
+    pub expired: bool,
+    /// What the vendor took back of what runs here and of what is in the bundle, a sentence each.
+    pub told: Vec<String>,
+}
+
+/// How a bundle is to be taken, as the admin says for this one bundle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Also if the channel in it is past its expiry.
+    pub accept_expired_channel: bool,
+    /// For a rollback by hand: it only brings images of what ran here before, however old it is.
+    pub back: bool,
 }
 
 /// A release for people.
@@ -301,11 +329,16 @@ pub trait Api: Clone + Send + Sync + 'static {
     fn trust(&self, fingerprint: Digest, replace: bool) -> Result<TrustInfo>;
 
     /// Verifies the head of a bundle and its releases, and remembers the open file.
-    fn open_bundle(&self, file: File) -> impl Future<Output = Result<BundleInfo>> + Send;
+    fn open_bundle(
+        &self,
+        file: File,
+        terms: Terms,
+    ) -> impl Future<Output = Result<BundleInfo>> + Send;
     /// Verifies every byte. Progress goes to the channel as (done, total) bytes.
     fn verify_bundle(
         &self,
         file: File,
+        terms: Terms,
         progress: mpsc::Sender<(u64, u64)>,
     ) -> impl Future<Output = Result<BundleInfo>> + Send;
     /// Every release that is here.
@@ -319,8 +352,11 @@ pub trait Api: Clone + Send + Sync + 'static {
 
     /// The channel that is followed, as it was last seen; nobody is asked.
     fn channel(&self) -> Result<ChannelStatus>;
-    /// Follows a channel, or none.
-    fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()>;
+    /// Follows a channel, or none; settings that cannot be used are refused, and nobody is asked.
+    fn set_channel(
+        &self,
+        settings: Option<ChannelSettings>,
+    ) -> impl Future<Output = Result<()>> + Send;
     /// Asks its server what it offers now.
     fn check_channel(&self) -> impl Future<Output = Result<ChannelStatus>> + Send;
 
@@ -363,9 +399,11 @@ pub trait Api: Clone + Send + Sync + 'static {
 
     /// Values of the product's form needed by a bundle that is not installed yet, and what it asks for.
     fn bundle_form(&self, id: u64, version: Option<&Version>) -> Result<BundleForm>;
+    /// The same for what the channel last offered.
+    fn channel_form(&self, version: Option<&Version>) -> Result<BundleForm>;
 }
 
-/// What an install from a bundle asks of the admin.
+/// What an install asks of the admin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleForm {
     pub version: Version,

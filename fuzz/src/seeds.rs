@@ -247,6 +247,8 @@ fn made(products: &[Product]) -> Vec<u8> {
         format: 1,
         product: product.clone(),
         releases: products.iter().map(|p| p.release.version.clone()).collect(),
+        channel: None,
+        berth: None,
         members: members
             .iter()
             .map(|(name, bytes)| Member {

@@ -13,11 +13,63 @@ use crate::{Client, Machine, program, run, wait_for};
 /// The port of the web server, in the machine's network.
 pub const PORT: u16 = 8088;
 
-/// A folder of static files and the server before it.
+/// The folder that a vendor publishes.
+#[derive(Debug)]
+pub struct Vendor {
+    www: PathBuf,
+    keys: PathBuf,
+}
+
+impl Vendor {
+    /// What `berth-publish build` wrote, with no channel yet.
+    pub fn new(machine: &Machine) -> Result<Self> {
+        let www = machine.dir.path().join("www");
+        run(Command::new("cp")
+            .arg("-r")
+            .arg(machine.published.releases())
+            .arg(&www))?;
+        Ok(Self {
+            www,
+            keys: machine.published.keys(),
+        })
+    }
+
+    /// `berth-publish channel COMMAND` on `stable`.
+    pub fn publish(&self, words: &[&str]) -> Result<String> {
+        let (command, rest) = words.split_first().unwrap_or((&"refresh", &[]));
+        run(Command::new(program("berth-publish"))
+            .args(["channel", command])
+            .arg(&self.www)
+            .args(["--channel", "stable", "--key"])
+            .arg(&self.keys)
+            .args(rest))
+    }
+
+    /// `berth-publish bundle` with `stable` in it; the path of the file.
+    pub fn bundle(&self, name: &str, words: &[&str]) -> Result<String> {
+        let to = self.www.with_file_name(name);
+        run(Command::new(program("berth-publish"))
+            .arg("bundle")
+            .arg(&self.www)
+            .args(["--channel", "stable", "--key"])
+            .arg(&self.keys)
+            .arg("--out")
+            .arg(&to)
+            .args(words))?;
+        Ok(to.display().to_string())
+    }
+
+    /// A file of the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.www.join(name)
+    }
+}
+
+/// A vendor's folder and the server before it.
 #[derive(Debug)]
 pub struct WebServer {
     dir: PathBuf,
-    keys: PathBuf,
+    vendor: Vendor,
     netns: PathBuf,
     nginx: Option<Child>,
 }
@@ -27,13 +79,9 @@ impl WebServer {
     pub fn start(machine: &Machine) -> Result<Self> {
         let dir = machine.dir.path().join("web");
         fs::create_dir_all(&dir)?;
-        run(Command::new("cp")
-            .arg("-r")
-            .arg(machine.published.releases())
-            .arg(dir.join("www")))?;
         let mut server = Self {
             dir,
-            keys: machine.published.keys(),
+            vendor: Vendor::new(machine)?,
             netns: machine.engine.netns(),
             nginx: None,
         };
@@ -43,7 +91,7 @@ impl WebServer {
 
     /// Starts the server.
     pub fn up(&mut self) -> Result<()> {
-        let dir = self.dir.display();
+        let (dir, www) = (self.dir.display(), self.vendor.www.display());
         let config = self.dir.join("nginx.conf");
         fs::write(
             &config,
@@ -52,7 +100,7 @@ impl WebServer {
                  events {{}}\n\
                  http {{ access_log {dir}/log; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;\n\
                  fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n\
-                 server {{ listen 127.0.0.1:{PORT}; root {dir}/www; }} }}\n"
+                 server {{ listen 127.0.0.1:{PORT}; root {www}; }} }}\n"
             ),
         )?;
         let child = Command::new("setpriv")
@@ -105,18 +153,12 @@ impl WebServer {
 
     /// A file of the folder.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.join("www").join(name)
+        self.vendor.file(name)
     }
 
     /// `berth-publish channel COMMAND` on `stable`.
     pub fn publish(&self, words: &[&str]) -> Result<String> {
-        let (command, rest) = words.split_first().unwrap_or((&"refresh", &[]));
-        run(Command::new(program("berth-publish"))
-            .args(["channel", command])
-            .arg(self.dir.join("www"))
-            .args(["--channel", "stable", "--key"])
-            .arg(&self.keys)
-            .args(rest))
+        self.vendor.publish(words)
     }
 
     /// Lines of the server's log, as `"GET /x HTTP/1.1" 200 …`.

@@ -147,6 +147,18 @@ impl Machine {
         Ok(names.map(Into::into).collect())
     }
 
+    /// Routes of the machine's network, of IPv4 and IPv6.
+    pub fn routes(&self) -> Result<Vec<String>> {
+        let netns = format!("--net={}", self.engine.netns().display());
+        let mut routes = Vec::new();
+        for family in ["-4", "-6"] {
+            let ip = ["ip", family, "route", "show", "table", "all"];
+            let text = run(Command::new("nsenter").arg(&netns).args(ip))?;
+            routes.extend(text.lines().map(str::to_owned));
+        }
+        Ok(routes)
+    }
+
     /// Waits until the run that is under way is in this phase.
     pub fn wait_phase(&self, phase: &str) -> Result<()> {
         let mut last = Value::Null;

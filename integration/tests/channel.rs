@@ -5,7 +5,7 @@
 use std::fs;
 
 use berth_integration::channel::WebServer;
-use berth_integration::{Machine, World};
+use berth_integration::{Engine, Machine, World};
 
 /// 1.0.0 runs and has data; the channel offers 1.1.0 and 1.2.0.
 fn following() -> (Machine, WebServer) {
@@ -124,4 +124,95 @@ fn a_hostile_server_changes_nothing() {
     machine.wait_healthy("1.2.0").unwrap();
     assert_ne!(machine.running().unwrap(), before);
     assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
+}
+
+#[test]
+fn the_first_install_comes_from_the_channel_when_the_fingerprint_is_confirmed() {
+    let machine = Machine::without_trust(Engine::shared().unwrap()).unwrap();
+    machine.engine.forget_images().unwrap();
+    let web = WebServer::start(&machine).unwrap();
+    let words = ["1.0.0", "1.1.0", "1.2.0"].map(|v| ["--release", v]);
+    let words = ["publish"].into_iter().chain(words.into_iter().flatten());
+    web.publish(&words.collect::<Vec<_>>()).unwrap();
+    let url = web.url();
+    let set = ["channel", "set", &url, "--allow-http"];
+
+    // Before anybody is trusted, and when it is somebody else.
+    let install = [
+        "install",
+        "--to",
+        "1.0.0",
+        "--set",
+        "EXTERNAL_URL=http://localhost:8080",
+        "--yes",
+        "--accept-grants",
+    ];
+    assert_eq!(machine.berth(install).refusal(), "channel-missing");
+    machine.berth(set).good().unwrap();
+    assert_eq!(machine.berth(install).refusal(), "trust-missing");
+    let other = format!("sha256:{}", "ab".repeat(32));
+    machine.berth(["trust", &other]).good().unwrap();
+    assert_eq!(machine.berth(install).refusal(), "trust-fingerprint");
+    let fingerprint = machine.published.fingerprint();
+    let words = ["trust", &fingerprint, "--replace"];
+    machine.berth(words).good().unwrap();
+
+    // Its form is asked, as that of a bundle is.
+    let bare = ["install", "--to", "1.0.0", "--yes"];
+    assert_eq!(machine.berth(bare).refusal(), "config-missing");
+    let unknown = ["install", "--to", "9.9.9", "--yes"];
+    assert_eq!(machine.berth(unknown).refusal(), "not-found");
+    assert!(machine.engine.containers().unwrap().is_empty());
+
+    let run = machine.berth(install).good().unwrap();
+    assert_eq!(run["ended"]["outcome"], "committed", "{run:#}");
+    machine.wait_healthy("1.0.0").unwrap();
+    let trust = machine.berth(["trust"]).good().unwrap();
+    assert_eq!(trust["product"], "lantern");
+    machine
+        .client
+        .put("notes/keep.txt", "a heron stands still")
+        .unwrap();
+    let again = machine.berth(["install", "--yes"]);
+    assert_eq!(again.refusal(), "already-installed", "{}", again.text);
+    machine.berth(["update", "--yes"]).good().unwrap();
+    machine.wait_healthy("1.2.0").unwrap();
+    assert_eq!(machine.client.search("heron").unwrap(), ["notes/keep.txt"]);
+}
+
+#[test]
+fn settings_that_no_check_could_use_are_refused_when_they_are_set() {
+    let machine = Machine::new().unwrap();
+    let url = "http://127.0.0.1:8088/";
+    machine
+        .berth(["channel", "set", url, "--allow-http"])
+        .good()
+        .unwrap();
+    let https = "https://dl.example/";
+    let open = machine.dir.path().join("token");
+    fs::write(&open, "a token that everybody reads").unwrap();
+    let open = open.display().to_string();
+    let cases: &[&[&str]] = &[
+        &[url],
+        &["dl.example"],
+        &["https://"],
+        &["https://user:secret@dl.example/"],
+        &[https, "--ca-file", "/nowhere.pem"],
+        &[https, "--ca-file", &open],
+        &[https, "--token-file", "/nowhere"],
+        &[https, "--token-file", &open],
+        &[https, "--proxy", "ftp://proxy.example"],
+    ];
+    for case in cases {
+        let answer = machine.berth(["channel", "set"].iter().chain(*case));
+        assert_eq!(
+            answer.refusal(),
+            "download-settings",
+            "{case:?}: {}",
+            answer.text
+        );
+        assert!(!answer.text.contains("secret"), "{}", answer.text);
+        let kept = machine.berth(["channel", "show"]).good().unwrap();
+        assert_eq!(kept["settings"]["mirrors"][0], url, "{case:?}");
+    }
 }

@@ -9,11 +9,11 @@ use futures_util::StreamExt;
 use semver::Version;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{Appliance, bundle_info, release_info, status};
+use super::{Appliance, channel, release_info, status};
 use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ChannelStatus, ConfigValue, LogLine, Notice,
     PlanAnswer, PlanRequest, PolicyStatus, ReleaseInfo, Result, RunDetail, RunSummary, Status,
-    TrustInfo, internal,
+    Terms, TrustInfo, internal,
 };
 use crate::engine::docker::{Docker, LogStream};
 use crate::engine::{Engine, EngineError};
@@ -66,11 +66,11 @@ impl<H: Host> Api for Appliance<Docker, H> {
         self.trust_info()
     }
 
-    async fn open_bundle(&self, file: File) -> Result<BundleInfo> {
+    async fn open_bundle(&self, file: File, terms: Terms) -> Result<BundleInfo> {
         let appliance = self.clone();
         let accept = move || {
-            let (id, offer) = appliance.accept(&file)?;
-            bundle_info(&appliance.0.store, id, &offer)
+            let (id, offer) = appliance.accept(&file, terms)?;
+            appliance.bundle_info(id, &offer)
         };
         tokio::task::spawn_blocking(accept)
             .await
@@ -80,10 +80,11 @@ impl<H: Host> Api for Appliance<Docker, H> {
     async fn verify_bundle(
         &self,
         file: File,
+        terms: Terms,
         progress: mpsc::Sender<(u64, u64)>,
     ) -> Result<BundleInfo> {
         let appliance = self.clone();
-        let verify = move || appliance.verify(&file, &progress);
+        let verify = move || appliance.verify(&file, terms, &progress);
         tokio::task::spawn_blocking(verify)
             .await
             .map_err(internal)?
@@ -117,7 +118,10 @@ impl<H: Host> Api for Appliance<Docker, H> {
         self.answer_channel()
     }
 
-    fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()> {
+    async fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()> {
+        if let Some(settings) = &settings {
+            channel::must_be_ready(settings).await?;
+        }
         self.0
             .store
             .set_following(settings.as_ref())
@@ -247,17 +251,26 @@ impl<H: Host> Api for Appliance<Docker, H> {
     fn bundle_form(&self, id: u64, version: Option<&Version>) -> Result<BundleForm> {
         self.answer_form(id, version)
     }
+
+    fn channel_form(&self, version: Option<&Version>) -> Result<BundleForm> {
+        self.answer_channel_form(version)
+    }
 }
 
 impl<H: Host> Appliance<Docker, H> {
-    fn verify(&self, file: &File, progress: &mpsc::Sender<(u64, u64)>) -> Result<BundleInfo> {
-        let (id, offer) = self.accept(file)?;
+    fn verify(
+        &self,
+        file: &File,
+        terms: Terms,
+        progress: &mpsc::Sender<(u64, u64)>,
+    ) -> Result<BundleInfo> {
+        let (id, offer) = self.accept(file, terms)?;
         let mut file = offer.reopen().map_err(internal)?;
         berth_format::bundle::verify_whole(&mut file, &offer.root, |done, total| {
             // Progress that nobody takes in time is only progress.
             progress.try_send((done, total)).ok();
         })
         .map_err(|error| error.refusal())?;
-        bundle_info(&self.0.store, id, &offer)
+        self.bundle_info(id, &offer)
     }
 }

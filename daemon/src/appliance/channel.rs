@@ -65,17 +65,21 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         })
     }
 
-    /// The channel that was last believed, if its bytes still count.
+    /// The channel that was last believed, if its bytes still count: the one that is followed, else
+    /// that of the last bundle.
     pub(super) fn kept_channel(&self) -> Result<Option<Channel>> {
         let store = &self.0.store;
         let trust = store.trust().map_err(internal)?;
-        let (Some(following), Some(text)) = (store.following().map_err(internal)?, &trust.root)
-        else {
+        let Some(text) = &trust.root else {
             return Ok(None);
         };
         let root = Root::parse(text.as_bytes()).map_err(|error| error.refusal())?;
-        let name = &following.settings.name;
-        Ok(follow::kept(&following, &trust, &root, name))
+        if let Some(following) = store.following().map_err(internal)? {
+            let name = &following.settings.name;
+            return Ok(follow::kept(&following, &trust, &root, name));
+        }
+        let carried = store.carried().map_err(internal)?;
+        Ok(carried.and_then(|c| follow::counts(&c.channel, &trust, &root, &c.name)))
     }
 
     pub(super) async fn answer_check(&self) -> Result<ChannelStatus> {
@@ -84,11 +88,6 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let installed = store.installed().map_err(internal)?.map(|i| i.version);
         let now = self.0.host.now();
         let checked = follow::check(&client, store, installed.as_ref(), now).await;
-        // Roots are kept also where the check fails after them.
-        if let Some(text) = store.trust().map_err(internal)?.root {
-            let root = Root::parse(text.as_bytes()).map_err(|error| error.refusal())?;
-            self.close_older(&root);
-        }
         let failed = checked.err().map(|error| error.refusal());
         self.0.watch.checked(failed.clone());
         failed.map_or_else(|| self.answer_channel(), Err)
@@ -197,7 +196,7 @@ pub(super) fn withdrawn(channel: &Channel, version: &Version) -> Option<String> 
 }
 
 /// What an admin is told of the version that runs.
-fn told(channel: &Channel, version: &Version) -> Option<String> {
+pub(super) fn told(channel: &Channel, version: &Version) -> Option<String> {
     let Standing::Withdrawn { reason, instead } = channel.standing(version) else {
         return None;
     };
@@ -216,6 +215,13 @@ fn shown(settings: ChannelSettings) -> ChannelSettings {
         None => proxy,
     });
     ChannelSettings { proxy, ..settings }
+}
+
+/// Refuses settings that the first check of the channel would refuse, by the same road; nobody is
+/// asked for anything.
+pub(super) async fn must_be_ready(set: &ChannelSettings) -> Result<()> {
+    let ready = Client::new(settings(set)).ready().await;
+    ready.map_err(|error| error.refusal())
 }
 
 fn settings(set: &ChannelSettings) -> Settings {

@@ -22,7 +22,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let offered = offers.values().flat_map(|o| &o.releases).map(|(r, _)| r);
-        let mut all: Vec<&Release> = held.iter().map(|h| &h.release).chain(offered).collect();
+        let online = self.0.store.offered().map_err(internal)?;
+        let online = online.iter().map(|(release, _)| release);
+        let held = held.iter().map(|h| &h.release);
+        let mut all: Vec<&Release> = held.chain(offered).chain(online).collect();
         all.sort_by(|a, b| a.version.cmp(&b.version));
         for field in all.into_iter().flat_map(|r| &r.config) {
             fields.insert(field.name.to_string(), field.clone());
@@ -82,6 +85,30 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 "the bundle does not hold this release",
             ));
         };
+        self.form_of(release)
+    }
+
+    /// The newest that the channel offers, where no version is named: what an install would take.
+    pub(super) fn answer_channel_form(&self, version: Option<&Version>) -> Result<BundleForm> {
+        if self.0.store.following().map_err(internal)?.is_none() {
+            let code = Code::ChannelMissing;
+            return Err(Refusal::new(code, code.means()));
+        }
+        let offered = self.0.store.offered().map_err(internal)?;
+        let found = match version {
+            Some(version) => offered.iter().find(|(r, _)| r.version == *version),
+            None => offered.last(),
+        };
+        let Some((release, _)) = found else {
+            let summary = "the channel does not offer this release";
+            return Err(
+                Refusal::new(Code::NotFound, summary).next("Look at `berth channel check`.")
+            );
+        };
+        self.form_of(release)
+    }
+
+    fn form_of(&self, release: &Release) -> Result<BundleForm> {
         Ok(BundleForm {
             version: release.version.clone(),
             config: self.form(&release.config)?,

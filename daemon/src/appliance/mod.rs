@@ -11,8 +11,8 @@ use semver::Version;
 use tokio::sync::{OwnedMutexGuard, broadcast};
 
 use crate::api::{
-    ApplyRequest, BundleInfo, Check, Notice, PlanAnswer, PlanRequest, ReleaseInfo, Result,
-    RunSummary, internal,
+    ApplyRequest, Check, Notice, PlanAnswer, PlanRequest, ReleaseInfo, Result, RunSummary, Terms,
+    internal,
 };
 use crate::engine::{Engine, EngineInfo};
 use crate::host::Host;
@@ -30,6 +30,7 @@ use crate::update::{Phase, driver, endure};
 mod announce;
 mod answers;
 mod bring;
+mod bundle;
 mod channel;
 mod config;
 mod notifications;
@@ -168,13 +169,8 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         })
     }
 
-    fn accept(&self, file: &File) -> Result<(u64, Arc<Offer>)> {
-        let trust = self.0.store.trust().map_err(internal)?;
-        let offer = Arc::new(offer::read(file, &trust, self.0.host.now())?);
-        // A rotation is believed whether anything of this bundle is installed or not.
-        if offer.trust.is_some() && trust.root.is_some() {
-            self.keep_root(&offer)?;
-        }
+    fn accept(&self, file: &File, terms: Terms) -> Result<(u64, Arc<Offer>)> {
+        let offer = Arc::new(offer::read(file, &self.0.store, terms, self.0.host.now())?);
         let mut offers = self.offers();
         let id = self.0.next_offer.fetch_add(1, Ordering::Relaxed);
         offers.insert(id, Arc::clone(&offer));
@@ -184,35 +180,19 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         Ok((id, offer))
     }
 
-    /// Keeps the root that a bundle brought, if it is newer than what is kept by now.
-    fn keep_root(&self, offer: &Offer) -> Result<()> {
-        let text = offer.trust.as_ref().and_then(|trust| trust.root.as_ref());
-        let Some(text) = text else { return Ok(()) };
-        if self
-            .0
-            .store
-            .keep_root(text, &offer.root)
-            .map_err(internal)?
-        {
-            self.close_older(&offer.root);
-        }
-        Ok(())
-    }
-
-    /// Forgets bundles that were opened under an older root: what it vouched for counts no longer.
-    fn close_older(&self, root: &berth_format::root::Root) {
-        self.offers()
-            .retain(|_, offer| offer.root.version >= root.version);
-    }
-
     fn planned(
         &self,
         request: &PlanRequest,
         place: &Place,
     ) -> Result<(Planned, Option<Arc<Offer>>)> {
         let offer = request.bundle.map(|id| self.offer(id)).transpose()?;
+        let now = self.0.host.now();
+        if let Some(offer) = &offer {
+            offer.must_still_hold(&self.0.store, now)?;
+            offer.must_be_for(request.kind)?;
+        }
         let installed = self.0.store.installed().map_err(internal)?;
-        let channel = self.kept_channel()?;
+        let channel = self.said(offer.as_deref())?;
         let offered: Vec<Available> = match &offer {
             Some(offer) => offer
                 .releases
@@ -233,7 +213,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             offered: &offered,
             withdrawn: &withdrawn,
         };
-        Ok((planner::make(&self.0.store, place, &wanted)?, offer))
+        let mut planned = planner::make(&self.0.store, place, &wanted)?;
+        let warning = offer.as_ref().and_then(|offer| offer.warning(now));
+        planned.plan.warnings.extend(warning);
+        Ok((planned, offer))
     }
 
     /// What the channel offers beyond what runs.
@@ -326,11 +309,10 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         Ok(summary)
     }
 
-    /// Keeps the verified releases of a plan, and whom they made this appliance trust.
+    /// Keeps the verified releases of a plan.
     fn keep(&self, request: &ApplyRequest, planned: &Planned, offer: Option<&Offer>) -> Result<()> {
         let store = &self.0.store;
         if let Some(offer) = offer {
-            self.keep_root(offer)?;
             for (release, bytes) in &offer.releases {
                 let digest = Digest::of(bytes);
                 if planned.plan.hops.iter().any(|hop| hop.release == digest) {
@@ -411,25 +393,6 @@ fn agreed(request: &ApplyRequest, planned: &Planned) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn bundle_info(store: &Store, id: u64, offer: &Offer) -> Result<BundleInfo> {
-    let releases = offer
-        .releases
-        .iter()
-        .map(|(release, bytes)| {
-            let digest = Digest::of(bytes);
-            let held = store.release(&release.version).map_err(internal)?;
-            let held = held.filter(|held| held.digest == digest);
-            Ok(release_info(release, digest, held.as_ref()))
-        })
-        .collect::<Result<_>>()?;
-    Ok(BundleInfo {
-        id,
-        product: offer.product.clone(),
-        releases,
-        size: offer.size,
-    })
 }
 
 fn release_info(release: &Release, digest: Digest, held: Option<&StoredRelease>) -> ReleaseInfo {

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::client::Client;
 use super::terminal::Terminal;
 use super::{Done, describe, follow};
-use crate::api::{ApplyRequest, Check, PlanAnswer, PlanRequest, Result, RunDetail, RunSummary};
+use crate::api::{
+    ApplyRequest, Check, PlanAnswer, PlanRequest, Result, RunDetail, RunSummary, Terms,
+};
 use crate::store::Outcome;
 use crate::update::plan::PlanKind;
 
@@ -18,6 +20,24 @@ use crate::update::plan::PlanKind;
 enum Line<'a> {
     Plan(&'a PlanAnswer),
     Run(&'a RunSummary),
+}
+
+/// What is said of a bundle besides its path.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct TermsArgs {
+    /// Also if the channel in the bundle is past its expiry: nobody says then that there is nothing
+    /// newer. For this one bundle.
+    #[arg(long, requires = "bundle")]
+    accept_expired_channel: bool,
+}
+
+impl TermsArgs {
+    pub fn terms(self) -> Terms {
+        Terms {
+            accept_expired_channel: self.accept_expired_channel,
+            back: false,
+        }
+    }
 }
 
 /// Asks for a plan.

@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{BundleInfo, Result, internal};
+use crate::api::{BundleInfo, Result, Terms, internal};
 use crate::http::handover::{HandOverError, hand_over};
-use crate::http::wire::HandedOver;
+use crate::http::wire::{BundleRequest, HandedOver};
 
 /// The largest answer that is read whole.
 const ANSWER: usize = 64 << 20;
@@ -66,9 +66,19 @@ impl Client {
     }
 
     /// Hands a file over, and has it opened as a bundle.
-    pub async fn open_bundle(&self, path: &Path) -> Result<BundleInfo> {
-        let token = self.hand_over(path).await?;
-        self.send(Method::POST, "/v1/bundles", &token).await
+    pub async fn open_bundle(&self, path: &Path, terms: Terms) -> Result<BundleInfo> {
+        let request = self.bundle_request(path, terms).await?;
+        self.send(Method::POST, "/v1/bundles", &request).await
+    }
+
+    /// Hands a file over, and what to ask for it with.
+    pub async fn bundle_request(&self, path: &Path, terms: Terms) -> Result<BundleRequest> {
+        let HandedOver { token } = self.hand_over(path).await?;
+        Ok(BundleRequest {
+            token,
+            accept_expired_channel: terms.accept_expired_channel,
+            back: terms.back,
+        })
     }
 
     /// Opens a file with this user's rights, and hands it over.

@@ -1,4 +1,4 @@
-//! `berth install`: a product from a bundle, on a machine that has none.
+//! `berth install`: a product from a bundle or from the channel, on a machine that has none.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,19 +9,21 @@ use hyper::Method;
 use semver::Version;
 
 use super::Done;
-use super::bundle::{Consent, go};
+use super::bundle::{Consent, TermsArgs, go};
 use super::client::Client;
 use super::config::{given, required};
 use super::terminal::{Terminal, Tone};
-use crate::api::{BundleForm, ConfigValue, PlanRequest, Result, Status};
+use crate::api::{BundleForm, ChannelStatus, ConfigValue, PlanRequest, Result, Status};
 use crate::http::wire::ConfigChange;
 use crate::update::plan::PlanKind;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The .berth file that the vendor sent.
-    bundle: PathBuf,
-    /// This version; else the newest in the bundle.
+    /// The .berth file that the vendor sent; without one, what the followed channel offers.
+    bundle: Option<PathBuf>,
+    #[command(flatten)]
+    terms: TermsArgs,
+    /// This version; else the newest that there is.
     #[arg(long, value_name = "VERSION")]
     to: Option<Version>,
     /// Set a config value.
@@ -52,14 +54,19 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
         let summary = format!("{product} {version} is installed");
         return Err(Refusal::new(Code::AlreadyInstalled, summary).next("Use `berth update`."));
     }
-    let bundle = client.open_bundle(&args.bundle).await?;
+    let (bundle, form) = if let Some(path) = &args.bundle {
+        let bundle = client.open_bundle(path, args.terms.terms()).await?;
+        (Some(bundle.id), format!("/v1/bundles/{}/form", bundle.id))
+    } else {
+        // Nobody has looked yet, on a machine that is new.
+        let _: ChannelStatus = client.send(Method::POST, "/v1/channel/check", &()).await?;
+        (None, "/v1/channel/form".to_owned())
+    };
     let version = args
         .to
         .as_ref()
-        .map_or_else(String::new, |v| format!("?version={v}"));
-    let form: BundleForm = client
-        .get(&format!("/v1/bundles/{}/form{version}", bundle.id))
-        .await?;
+        .map_or_else(String::new, |v| format!("?version={v}").replace('+', "%2B"));
+    let form: BundleForm = client.get(&format!("{form}{version}")).await?;
     ask_missing(&form, &mut values, terminal)?;
     if !values.is_empty() {
         let change = ConfigChange { values };
@@ -67,7 +74,7 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
     }
     let request = PlanRequest {
         kind: PlanKind::Install,
-        bundle: Some(bundle.id),
+        bundle,
         to: args.to,
         retry_quarantined: args.retry_quarantined,
     };

@@ -73,7 +73,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install a product from a bundle.
+    /// Install a product from a bundle, or from the channel.
     Install(install::Args),
     /// Show what an update would do, and change nothing.
     Plan(plan::Args),

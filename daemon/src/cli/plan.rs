@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use semver::Version;
 
+use super::bundle::TermsArgs;
 use super::client::Client;
 use super::terminal::Terminal;
 use super::{Done, bundle, describe};
@@ -12,8 +13,10 @@ use crate::update::plan::PlanKind;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A bundle; without one, what was fetched before.
+    /// A bundle; without one, what the channel offers or was fetched before.
     bundle: Option<PathBuf>,
+    #[command(flatten)]
+    terms: TermsArgs,
     /// To this version; else the newest that can be reached.
     #[arg(long, value_name = "VERSION")]
     to: Option<Version>,
@@ -37,7 +40,7 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
         kind(client).await?
     };
     let opened = match &args.bundle {
-        Some(path) => Some(client.open_bundle(path).await?.id),
+        Some(path) => Some(client.open_bundle(path, args.terms.terms()).await?.id),
         None => None,
     };
     let request = PlanRequest {

@@ -10,7 +10,7 @@ use super::bundle::{Consent, go};
 use super::client::Client;
 use super::follow;
 use super::terminal::Terminal;
-use crate::api::{PlanRequest, RunSummary};
+use crate::api::{PlanRequest, RunSummary, Terms};
 use crate::update::plan::PlanKind;
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,14 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
         return follow::resumed(&run, client, terminal).await;
     }
     let bundle = match &args.bundle {
-        Some(path) => Some(client.open_bundle(path).await?.id),
+        Some(path) => {
+            // Only the images are taken from it, of a release that ran here: it may be old.
+            let terms = Terms {
+                back: true,
+                ..Terms::default()
+            };
+            Some(client.open_bundle(path, terms).await?.id)
+        }
         None => None,
     };
     let request = PlanRequest {

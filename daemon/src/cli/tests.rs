@@ -77,8 +77,11 @@ fn the_arguments_hold_together() {
 fn every_command_of_the_readme_is_understood() {
     for line in [
         "install x.berth --set A=b --from-file C=d --accept-grants --yes",
+        "install",
+        "install --to 1.0.0",
+        "install x.berth --accept-expired-channel",
         "plan",
-        "plan x.berth --to 1.2.0",
+        "plan x.berth --to 1.2.0 --accept-expired-channel",
         "plan --rollback",
         "update",
         "update x.berth --to 1.2.0 --yes --retry-quarantined",
@@ -96,6 +99,8 @@ fn every_command_of_the_readme_is_understood() {
         "config set --from-file E=f",
         "config unset A",
         "verify x.berth",
+        "verify x.berth --accept-expired-channel",
+        "update x.berth --accept-expired-channel",
         "trust",
         "notify",
         "notify set webhook https://h.example/x --secret-file s --only halted,disk-low --name ops",
@@ -111,7 +116,9 @@ fn every_command_of_the_readme_is_understood() {
     }
     for line in [
         "",
-        "install",
+        "install --accept-expired-channel",
+        "update --accept-expired-channel",
+        "verify --accept-expired-channel",
         "update --plan 12",
         "rollback --resume --confirm 1.0.0",
         "logs ../db",

@@ -6,7 +6,7 @@ use berth_format::Digest;
 use semver::Version;
 
 use super::Done;
-use super::bundle::{Consent, go};
+use super::bundle::{Consent, TermsArgs, go};
 use super::client::Client;
 use super::terminal::Terminal;
 use crate::api::PlanRequest;
@@ -14,8 +14,10 @@ use crate::update::plan::PlanKind;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A bundle; without one, what was fetched before.
+    /// A bundle; without one, what the channel offers or was fetched before.
     bundle: Option<PathBuf>,
+    #[command(flatten)]
+    terms: TermsArgs,
     /// To this version; else the newest that can be reached.
     #[arg(long, value_name = "VERSION")]
     to: Option<Version>,
@@ -35,7 +37,7 @@ pub struct Args {
 
 pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
     let bundle = match &args.bundle {
-        Some(path) => Some(client.open_bundle(path).await?.id),
+        Some(path) => Some(client.open_bundle(path, args.terms.terms()).await?.id),
         None => None,
     };
     let request = PlanRequest {

@@ -9,22 +9,26 @@ use indicatif::ProgressBar;
 use jiff::SignedDuration;
 
 use super::Done;
+use super::bundle::TermsArgs;
 use super::client::Client;
 use super::progress::style;
 use super::terminal::{Terminal, Tone};
-use super::text::{Table, bytes, duration};
+use super::text::{Table, bytes, duration, minute};
 use crate::api::{BundleInfo, Result, internal};
-use crate::http::wire::VerifyLine;
+use crate::http::wire::{BundleRequest, VerifyLine};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The .berth file.
     bundle: PathBuf,
+    #[command(flatten)]
+    terms: TermsArgs,
 }
 
 pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
     let begun = Instant::now();
-    let token = client.hand_over(&args.bundle).await?;
+    let terms = args.terms.terms();
+    let request = client.bundle_request(&args.bundle, terms).await?;
     let bar = terminal.live.then(|| {
         let bar = ProgressBar::no_length();
         bar.set_style(style(
@@ -32,7 +36,7 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
         ));
         bar
     });
-    let verdict = verdict(&token, client, bar.as_ref()).await;
+    let verdict = verdict(&request, client, bar.as_ref()).await;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -66,16 +70,44 @@ pub async fn run(args: Args, client: &Client, terminal: &mut Terminal) -> Done {
         ]);
     }
     table.print(terminal);
+    terminal.line("");
+    channel(&bundle, terminal);
     Ok(0)
 }
 
+/// How old it is, and what its vendor took back.
+fn channel(bundle: &BundleInfo, terminal: &mut Terminal) {
+    let Some(channel) = &bundle.channel else {
+        let sentence = "It brings no channel: nobody says how old it is, or what was withdrawn.";
+        return terminal.line(terminal.paint(Tone::Dim, sentence));
+    };
+    let (tone, verb) = if channel.expired {
+        (Tone::Warn, "which expired on")
+    } else {
+        (Tone::Dim, "good until")
+    };
+    let (name, serial) = (&channel.name, channel.serial);
+    let sentence = format!(
+        "It brings channel {name}, serial {serial}, published on {}, {verb} {}.",
+        minute(channel.published),
+        minute(channel.expires)
+    );
+    terminal.line(terminal.paint(tone, &sentence));
+    if let Some(berth) = &bundle.berth {
+        terminal.line(format!("It carries Berth {berth}."));
+    }
+    for told in &channel.told {
+        terminal.line(terminal.paint(Tone::Bad, told));
+    }
+}
+
 async fn verdict(
-    token: &crate::http::wire::HandedOver,
+    request: &BundleRequest,
     client: &Client,
     bar: Option<&ProgressBar>,
 ) -> Result<BundleInfo> {
     let mut lines = client
-        .lines(Method::POST, "/v1/bundles/verify", Some(token))
+        .lines(Method::POST, "/v1/bundles/verify", Some(request))
         .await?;
     while let Some(line) = lines.next().await? {
         match serde_json::from_str(&line).map_err(internal)? {

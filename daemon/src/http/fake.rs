@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ChannelRelease, ChannelStatus, Check, ConfigValue,
     LogLine, Notice, Overall, PlanAnswer, PlanRequest, PolicyStatus, ReleaseInfo, Result,
-    RunDetail, RunSummary, ServiceStatus, Status, TrustInfo,
+    RunDetail, RunSummary, ServiceStatus, Status, Terms, TrustInfo,
 };
 use crate::notify::{Delivery, Notifications, Receiver, ReceiverStatus, Tested};
 use crate::schedule::Policy;
@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub config: Vec<ConfigValue>,
     /// What was in the bundles that were opened.
     pub opened: Vec<String>,
+    /// How the last one was to be taken.
+    pub terms: Terms,
     pub applied: Vec<ApplyRequest>,
     /// `apply` takes so long.
     pub slow: Duration,
@@ -105,6 +107,7 @@ impl Fake {
                 field("DB_PASSWORD", FieldKind::Secret),
             ],
             opened: Vec::new(),
+            terms: Terms::default(),
             applied: Vec::new(),
             slow: Duration::ZERO,
             channel: None,
@@ -307,6 +310,8 @@ fn bundle(id: u64, size: u64) -> BundleInfo {
             failed: None,
         }],
         size,
+        channel: None,
+        berth: None,
     }
 }
 
@@ -332,21 +337,24 @@ impl Api for Fake {
         Ok(inner.trust.clone())
     }
 
-    async fn open_bundle(&self, mut file: File) -> Result<BundleInfo> {
+    async fn open_bundle(&self, mut file: File, terms: Terms) -> Result<BundleInfo> {
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         let mut inner = self.get();
         let size = text.len() as u64;
         inner.opened.push(text);
+        inner.terms = terms;
         Ok(bundle(inner.opened.len() as u64, size))
     }
 
     async fn verify_bundle(
         &self,
         file: File,
+        terms: Terms,
         progress: mpsc::Sender<(u64, u64)>,
     ) -> Result<BundleInfo> {
         let size = file.metadata().unwrap().len();
+        self.get().terms = terms;
         progress.send((size / 2, size)).await.unwrap();
         if size < 4 {
             return Err(Refusal::new(
@@ -384,7 +392,7 @@ impl Api for Fake {
         channel.ok_or_else(|| Refusal::new(Code::ChannelMissing, "no channel is followed"))
     }
 
-    fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()> {
+    async fn set_channel(&self, settings: Option<ChannelSettings>) -> Result<()> {
         self.get().channel = settings.map(|settings| ChannelStatus {
             settings,
             serial: None,
@@ -530,5 +538,10 @@ impl Api for Fake {
             config: self.get().config.clone(),
             grants: Vec::new(),
         })
+    }
+
+    fn channel_form(&self, version: Option<&Version>) -> Result<BundleForm> {
+        self.channel()?;
+        self.bundle_form(0, version)
     }
 }

@@ -89,6 +89,7 @@ pub fn router<A: Api>(api: A, handover: Handover, shutdown: watch::Receiver<bool
             get(routes::policy::<A>).put(routes::set_policy::<A>),
         )
         .nest("/notifications", notify::routes::<A>())
+        .route("/channel/form", get(routes::channel_form::<A>))
         .route("/history", get(routes::history::<A>))
         .route("/mended", get(routes::mended::<A>))
         .route("/runs/{id}", get(routes::run::<A>))

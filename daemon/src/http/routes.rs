@@ -13,7 +13,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use super::json::{Answer, Body, Path, Query, Refused, usage};
-use super::wire::{ConfigChange, HandedOver, TrustRequest};
+use super::wire::{BundleRequest, ConfigChange, TrustRequest};
 use super::{Server, stream};
 use crate::api::{
     Api, ApplyRequest, BundleForm, BundleInfo, ChannelStatus, ConfigValue, PlanAnswer, PlanRequest,
@@ -46,18 +46,18 @@ pub(super) async fn trust<A: Api>(
 
 pub(super) async fn open_bundle<A: Api>(
     State(server): State<Server<A>>,
-    Body(request): Body<HandedOver>,
+    Body(request): Body<BundleRequest>,
 ) -> Answer<BundleInfo> {
     let file = server.handover.redeem(&request.token)?;
-    Ok(Json(server.api.open_bundle(file).await?))
+    Ok(Json(server.api.open_bundle(file, request.terms()).await?))
 }
 
 pub(super) async fn verify_bundle<A: Api>(
     State(server): State<Server<A>>,
-    Body(request): Body<HandedOver>,
+    Body(request): Body<BundleRequest>,
 ) -> Result<Response, Refused> {
     let file = server.handover.redeem(&request.token)?;
-    Ok(stream::verification(server.api, file))
+    Ok(stream::verification(server.api, file, request.terms()))
 }
 
 #[derive(Deserialize)]
@@ -72,6 +72,13 @@ pub(super) async fn bundle_form<A: Api>(
     Query(query): Query<FormQuery>,
 ) -> Answer<BundleForm> {
     Ok(Json(server.api.bundle_form(id, query.version.as_ref())?))
+}
+
+pub(super) async fn channel_form<A: Api>(
+    State(server): State<Server<A>>,
+    Query(query): Query<FormQuery>,
+) -> Answer<BundleForm> {
+    Ok(Json(server.api.channel_form(query.version.as_ref())?))
 }
 
 pub(super) async fn releases<A: Api>(State(server): State<Server<A>>) -> Answer<Vec<ReleaseInfo>> {
@@ -110,14 +117,14 @@ pub(super) async fn set_channel<A: Api>(
     State(server): State<Server<A>>,
     Body(settings): Body<ChannelSettings>,
 ) -> Answer<ChannelStatus> {
-    server.api.set_channel(Some(settings))?;
+    server.api.set_channel(Some(settings)).await?;
     Ok(Json(server.api.channel()?))
 }
 
 pub(super) async fn forget_channel<A: Api>(
     State(server): State<Server<A>>,
 ) -> Result<StatusCode, Refused> {
-    server.api.set_channel(None)?;
+    server.api.set_channel(None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::until;
 use super::wire::{Missed, VerifyLine};
-use crate::api::{Api, Notice, Result, RunDetail};
+use crate::api::{Api, Notice, Result, RunDetail, Terms};
 
 /// How often a silent stream says that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -185,12 +185,12 @@ pub(super) fn lines<T: Serialize + Send + 'static>(
 }
 
 /// Verifies a bundle; the last line of the answer says how it ended.
-pub(super) fn verification<A: Api>(api: A, file: File) -> Response {
+pub(super) fn verification<A: Api>(api: A, file: File, terms: Terms) -> Response {
     let (sender, receiver) = mpsc::channel(1);
     let (progress, mut steps) = mpsc::channel(4);
     // Whoever goes away needs no verdict: dropping the answer drops this task's last sender.
     tokio::spawn(async move {
-        let verdict = api.verify_bundle(file, progress);
+        let verdict = api.verify_bundle(file, terms, progress);
         let mut verdict = std::pin::pin!(verdict);
         let last = loop {
             tokio::select! {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use berth_format::{Digest, Name, Refusal};
 use serde::{Deserialize, Serialize};
 
-use crate::api::BundleInfo;
+use crate::api::{BundleInfo, Terms};
 
 /// `PUT /v1/trust`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,11 +17,35 @@ pub struct TrustRequest {
     pub replace: bool,
 }
 
-/// `POST /v1/bundles` and `POST /v1/bundles/verify`.
+/// `POST /v1/bundles` and `POST /v1/bundles/verify`: what the handover socket answered, and what the
+/// admin says of this one bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleRequest {
+    pub token: String,
+    /// See [`Terms::accept_expired_channel`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_expired_channel: bool,
+    /// See [`Terms::back`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
+}
+
+impl BundleRequest {
+    /// What the admin says of it.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            accept_expired_channel: self.accept_expired_channel,
+            back: self.back,
+        }
+    }
+}
+
+/// What the handover socket answers when it took a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandedOver {
-    /// What the handover socket answered.
+    /// Stands for the file, once.
     pub token: String,
 }
 

@@ -63,6 +63,8 @@ pub enum FollowError {
     NoTrust,
     #[error("the server's first root is {found}, {expected} was confirmed")]
     Fingerprint { expected: Digest, found: Digest },
+    #[error("what this appliance trusts or follows was changed meanwhile")]
+    Moved,
     #[error("the server has no {0}")]
     Missing(String),
     #[error(transparent)]
@@ -87,6 +89,7 @@ impl FollowError {
             Self::Fingerprint { expected, found } => {
                 as_code(Code::TrustFingerprint).because(expected.to_string(), found.to_string())
             }
+            Self::Moved => Refusal::new(Code::PlanMoved, self.to_string()).next("Try again."),
             Self::Missing(name) => as_code(Code::DownloadMissing)
                 .because(name.clone(), "the server says that there is none"),
             Self::Download(error) => error.refusal(),
@@ -97,14 +100,11 @@ impl FollowError {
         }
     }
 
-    /// Whether a publication in the middle can be the reason, or somebody else who kept something.
+    /// Whether a publication in the middle can be the reason.
     fn may_be_a_publication(&self) -> bool {
         matches!(
             self,
-            Self::Channel(ChannelError::Signature(_))
-                | Self::Missing(_)
-                | Self::Named(_)
-                | Self::Store(StoreError::TrustChanged)
+            Self::Channel(ChannelError::Signature(_)) | Self::Missing(_) | Self::Named(_)
         )
     }
 }
@@ -152,7 +152,7 @@ async fn roots<W: Web>(web: &W, store: &Store) -> Result<Root, FollowError> {
         };
         let signatures = signatures(web, &name, MAX_FILES).await?;
         let root = chain.step(&bytes, &signatures)?;
-        keep_root(store, &bytes, root)?;
+        keep_root(store, trust.fingerprint, &bytes, root)?;
         log::info!("root {} of {} is trusted", root.version, root.product);
     }
 }
@@ -169,18 +169,36 @@ async fn first_root<W: Web>(web: &W, store: &Store, trust: &Trust) -> Result<Roo
     }
     let signatures = signatures(web, &name, MAX_FILES).await?;
     let root = Root::first(&bytes, &signatures)?;
-    keep_root(store, &bytes, &root)?;
+    keep_root(store, trust.fingerprint, &bytes, &root)?;
     Ok(root)
 }
 
-fn keep_root(store: &Store, bytes: &[u8], root: &Root) -> Result<(), FollowError> {
-    // Strict JSON is UTF-8.
-    let text = String::from_utf8_lossy(bytes);
-    if store.keep_root(&text, root)? {
-        return Ok(());
-    }
-    // A bundle was quicker.
-    Err(StoreError::TrustChanged.into())
+fn keep_root(
+    store: &Store,
+    fingerprint: Option<Digest>,
+    bytes: &[u8],
+    root: &Root,
+) -> Result<(), FollowError> {
+    store.believe(|believed| {
+        let trust = &mut believed.trust;
+        if trust.fingerprint != fingerprint {
+            return Err(FollowError::Moved);
+        }
+        let kept = trust
+            .root
+            .as_deref()
+            .map(|text| Root::parse(text.as_bytes()));
+        // A bundle may have brought a later one meanwhile.
+        if kept
+            .transpose()?
+            .is_none_or(|kept| kept.version < root.version)
+        {
+            // Strict JSON is UTF-8.
+            trust.root = Some(String::from_utf8_lossy(bytes).into_owned());
+            trust.seen = trust.seen.under(root);
+        }
+        Ok(())
+    })
 }
 
 /// Signatures of a file, as far as there are any; no more than can be needed.
@@ -213,38 +231,49 @@ async fn channel<W: Web>(
     root: &Root,
     clock: Timestamp,
 ) -> Result<Channel, FollowError> {
-    let mut following = store.following()?.ok_or(FollowError::NoChannel)?;
+    let following = store.following()?.ok_or(FollowError::NoChannel)?;
     let trust = store.trust()?;
     let name = following.settings.name.clone();
     let path = format!("{name}/{}", channel::FILE);
-    let kept = kept(&following, &trust, root, &name);
-    let known = following.tag.as_ref().filter(|_| kept.is_some());
-    let bytes = match (web.small(&path, Small::Channel, known).await?, kept) {
-        (Answer::NotModified, Some(kept)) => {
-            trust.seen.still_fresh(root, &name, clock)?;
-            following.checked = Some(clock);
-            store.keep_channel(&trust, &trust, &following)?;
-            return Ok(kept);
+    let known = kept(&following, &trust, root, &name).and(following.tag.as_ref());
+    let (bytes, tag) = match (web.small(&path, Small::Channel, known).await?, known) {
+        (Answer::NotModified, Some(_)) => {
+            return store.believe(|believed| {
+                let following = same(&following, &mut believed.following)?;
+                believed.trust.seen.still_fresh(root, &name, clock)?;
+                following.checked = Some(clock);
+                kept(following, &believed.trust, root, &name)
+                    .ok_or_else(|| ChannelError::NotKept(name.clone()).into())
+            });
         }
         // "Not modified" answers no question that was asked here.
         (Answer::Missing | Answer::NotModified, _) => return Err(FollowError::Missing(path)),
-        (Answer::Fresh { bytes, tag }, _) => {
-            following.tag = tag;
-            bytes
-        }
+        (Answer::Fresh { bytes, tag }, _) => (bytes, tag),
     };
     let signed = format!("{name}/{}", channel::signed_name(&Digest::of(&bytes)));
     let signatures = signatures(web, &signed, most(root, Role::Channel)).await?;
-    let seen = &trust.seen;
-    let accepted = seen.judge(root, &name, &bytes, &signatures, clock, Expiry::Enforced)?;
-    following.channel = Some(String::from_utf8_lossy(&bytes).into_owned());
-    following.checked = Some(clock);
-    let after = Trust {
-        seen: accepted.seen,
-        ..trust.clone()
-    };
-    store.keep_channel(&trust, &after, &following)?;
-    Ok(accepted.channel)
+    store.believe(|believed| {
+        if believed.trust.fingerprint != trust.fingerprint {
+            return Err(FollowError::Moved);
+        }
+        let following = same(&following, &mut believed.following)?;
+        let seen = &believed.trust.seen;
+        let accepted = seen.judge(root, &name, &bytes, &signatures, clock, Expiry::Enforced)?;
+        following.channel = Some(String::from_utf8_lossy(&bytes).into_owned());
+        following.tag = tag;
+        following.checked = Some(clock);
+        believed.trust.seen = accepted.seen;
+        Ok(accepted.channel)
+    })
+}
+
+/// The channel that was asked, if it still is the one that is followed.
+fn same<'a>(
+    asked: &Following,
+    now: &'a mut Option<Following>,
+) -> Result<&'a mut Following, FollowError> {
+    let now = now.as_mut().filter(|now| now.settings == asked.settings);
+    now.ok_or(FollowError::Moved)
 }
 
 /// The channel as it is kept, if these very bytes still count.
@@ -254,10 +283,33 @@ pub fn kept(
     root: &Root,
     name: &ChannelName,
 ) -> Option<Channel> {
-    let text = following.channel.as_deref()?;
+    counts(following.channel.as_deref()?, trust, root, name)
+}
+
+/// The channel that these bytes are, if they are the last that were believed under this name.
+pub fn counts(text: &str, trust: &Trust, root: &Root, name: &ChannelName) -> Option<Channel> {
     let under = trust.seen.under(root);
     let counts = under.get(name)?.digest == Digest::of(text.as_bytes());
     Channel::parse(text.as_bytes()).ok().filter(|_| counts)
+}
+
+/// Whether a release of the channel is one to go to.
+fn is_wanted(version: &Version, entry: &Entry, installed: Option<&Version>) -> bool {
+    entry.withdrawn.is_none()
+        && entry.superseded_by.is_none()
+        && installed.is_none_or(|installed| version > installed)
+}
+
+/// Forgets the releases that the channel does not offer any more.
+pub fn retain(
+    store: &Store,
+    channel: &Channel,
+    installed: Option<&Version>,
+) -> Result<(), StoreError> {
+    store.retain_offered(|version, digest| {
+        let entry = channel.releases.get(version);
+        entry.is_some_and(|e| e.digest == *digest && is_wanted(version, e, installed))
+    })
 }
 
 async fn releases<W: Web>(
@@ -267,22 +319,14 @@ async fn releases<W: Web>(
     channel: &Channel,
     installed: Option<&Version>,
 ) -> Result<(), FollowError> {
-    let wanted = |version: &Version, entry: &Entry| {
-        entry.withdrawn.is_none()
-            && entry.superseded_by.is_none()
-            && installed.is_none_or(|installed| version > installed)
-    };
-    store.retain_offered(|version, digest| {
-        let entry = channel.releases.get(version);
-        entry.is_some_and(|entry| entry.digest == *digest && wanted(version, entry))
-    })?;
+    retain(store, channel, installed)?;
     let here: Vec<Version> = store
         .offered()?
         .into_iter()
         .map(|(release, _)| release.version)
         .collect();
     let newest = channel.releases.iter().rev().take(MOST);
-    for (version, _) in newest.filter(|(version, entry)| wanted(version, entry)) {
+    for (version, _) in newest.filter(|(version, entry)| is_wanted(version, entry, installed)) {
         if here.contains(version) {
             continue;
         }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{Result, Store, StoreError, Trust, get, put};
+use super::{Result, Store, put};
 use crate::release::download::Tag;
 
 /// Where the channel is, as the admin set it.
@@ -56,14 +56,27 @@ pub struct Following {
     pub checked: Option<Timestamp>,
 }
 
+/// The channel that the last bundle brought to an appliance that follows none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    pub name: ChannelName,
+    /// The bytes of `channel.json`.
+    pub channel: String,
+}
+
 impl Store {
+    /// What the last bundle said, where no channel is followed.
+    pub fn carried(&self) -> Result<Option<Carried>> {
+        self.get("carried")
+    }
+
     /// The channel that is followed; `None`: none is.
     pub fn following(&self) -> Result<Option<Following>> {
         self.get("channel")
     }
 
     /// Follows another channel, or none. What the one before offered is forgotten; its serial is
-    /// not, that is part of [`Trust`].
+    /// not, that is part of [`super::Trust`].
     pub fn set_following(&self, settings: Option<&ChannelSettings>) -> Result<()> {
         let following = settings.map(|settings| Following {
             settings: settings.clone(),
@@ -75,20 +88,6 @@ impl Store {
         let tx = db.transaction()?;
         tx.execute("DELETE FROM offered", [])?;
         put(&tx, "channel", &following)?;
-        Ok(tx.commit()?)
-    }
-
-    /// Keeps what was believed of the channel together with its serial: in one transaction, before
-    /// anything that the channel names is fetched. `before` is what it was judged by: where that is
-    /// not what is kept any more, nothing is.
-    pub fn keep_channel(&self, before: &Trust, trust: &Trust, following: &Following) -> Result<()> {
-        let mut db = self.db();
-        let tx = db.transaction()?;
-        if get::<Trust>(&tx, "trust")?.unwrap_or_default() != *before {
-            return Err(StoreError::TrustChanged);
-        }
-        put(&tx, "trust", trust)?;
-        put(&tx, "channel", following)?;
         Ok(tx.commit()?)
     }
 

@@ -20,13 +20,13 @@ mod releases;
 mod settings;
 mod trust;
 
-pub use channel::{ChannelSettings, Following};
+pub use channel::{Carried, ChannelSettings, Following};
 pub use installed::{Installed, PlacedNetwork, PlacedService, Previous};
 pub use journal::{Ended, Entry, Outcome, Run};
 pub use mended::Mended;
 pub use notify::{Tried, WAITING, Waiting};
 pub use releases::StoredRelease;
-pub use trust::Trust;
+pub use trust::{Believed, Trust};
 
 /// Why the store cannot do it.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +42,6 @@ pub enum StoreError {
     Record(#[from] serde_json::Error),
     #[error("the state in {0} was written by a newer Berth")]
     Newer(PathBuf),
-    #[error("what this appliance trusts changed meanwhile; nothing was kept")]
-    TrustChanged,
 }
 
 /// Result of the store.
@@ -149,7 +147,9 @@ fn get<T: serde::de::DeserializeOwned>(db: &Connection, key: &str) -> Result<Opt
             row.get(0)
         })
         .optional()?;
-    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+    // `null` is what `put` writes for nothing.
+    let value = text.map(|text| serde_json::from_str::<Option<T>>(&text));
+    Ok(value.transpose()?.flatten())
 }
 
 fn put(db: &Connection, key: &str, value: &impl serde::Serialize) -> Result<()> {

@@ -2,11 +2,10 @@
 
 use berth_format::Digest;
 use berth_format::channel::Seen;
-use berth_format::root::Root;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{Result, Store, get, put};
+use super::{Carried, Following, Result, Store, StoreError, get, put};
 
 /// The newest root that was believed, and what was seen of channels under it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,80 +19,62 @@ pub struct Trust {
     pub seen: Seen,
 }
 
+/// All that is believed of roots and channels: one record, so that none of it is ever of another
+/// moment than the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Believed {
+    pub trust: Trust,
+    /// The channel that is followed, and what it last said.
+    pub following: Option<Following>,
+    /// What the last bundle said, where none is followed.
+    pub carried: Option<Carried>,
+}
+
 impl Store {
     /// Whom this appliance trusts; nobody at first.
     pub fn trust(&self) -> Result<Trust> {
         Ok(self.get("trust")?.unwrap_or_default())
     }
 
-    /// Replaces it: what the admin says, or the package.
+    /// Replaces it.
     pub fn set_trust(&self, trust: &Trust) -> Result<()> {
         let mut db = self.db();
         let tx = db.transaction()?;
-        replace(&tx, trust)?;
+        let before: Trust = get(&tx, "trust")?.unwrap_or_default();
+        replace(&tx, &before, trust)?;
         Ok(tx.commit()?)
     }
 
-    /// Keeps a root that is believed, with the serials that still count under it. Says whether it
-    /// did: what somebody else kept meanwhile is never taken back.
-    pub fn keep_root(&self, text: &str, root: &Root) -> Result<bool> {
+    /// Changes what is believed, in one transaction: nobody else looks or writes between what
+    /// `change` is given and what it leaves, so that no serial goes back by two who judge at once.
+    /// Nothing is written if it says why not. It must not ask the store itself.
+    pub fn believe<T, E: From<StoreError>>(
+        &self,
+        change: impl FnOnce(&mut Believed) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
         let mut db = self.db();
-        let tx = db.transaction()?;
-        let trust: Trust = get(&tx, "trust")?.unwrap_or_default();
-        let kept = trust.root.as_deref();
-        let kept = kept.and_then(|text| Root::parse(text.as_bytes()).ok());
-        if kept.is_some_and(|kept| kept.version >= root.version) {
-            return Ok(false);
-        }
-        let trust = Trust {
-            root: Some(text.to_owned()),
-            seen: trust.seen.under(root),
-            ..trust
+        let tx = db.transaction().map_err(StoreError::from)?;
+        let before = Believed {
+            trust: get(&tx, "trust")?.unwrap_or_default(),
+            following: get(&tx, "channel")?,
+            carried: get(&tx, "carried")?,
         };
-        replace(&tx, &trust)?;
-        tx.commit()?;
-        Ok(true)
+        let mut after = before.clone();
+        let result = change(&mut after)?;
+        if after != before {
+            replace(&tx, &before.trust, &after.trust)?;
+            put(&tx, "channel", &after.following)?;
+            put(&tx, "carried", &after.carried)?;
+            tx.commit().map_err(StoreError::from)?;
+        }
+        Ok(result)
     }
 }
 
-fn replace(tx: &Connection, trust: &Trust) -> Result<()> {
-    let before: Trust = get(tx, "trust")?.unwrap_or_default();
-    if before.root != trust.root {
+fn replace(tx: &Connection, before: &Trust, after: &Trust) -> Result<()> {
+    if before.root != after.root {
         // Signed by keys of another root: they are fetched and verified anew.
         tx.execute("DELETE FROM offered", [])?;
     }
-    put(tx, "trust", trust)
-}
-
-#[cfg(test)]
-mod tests {
-    use berth_format::root::{FORMAT, Keys, Role};
-
-    use super::*;
-
-    fn root(version: u32) -> (String, Root) {
-        let keys = Keys {
-            threshold: 1,
-            keys: vec!["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3".into()],
-        };
-        let root = Root {
-            format: FORMAT,
-            product: "shop".parse().unwrap(),
-            version,
-            expires: "2036-01-01T00:00:00Z".parse().unwrap(),
-            roles: [(Role::Root, keys.clone()), (Role::Release, keys)].into(),
-        };
-        let text = String::from_utf8(berth_format::canonical(&root)).unwrap();
-        (text, root)
-    }
-
-    #[test]
-    fn a_root_is_never_taken_back_by_an_older_one() {
-        let store = Store::in_memory().unwrap();
-        for (version, is_kept) in [(1, true), (3, true), (2, false), (3, false), (4, true)] {
-            let (text, root) = root(version);
-            assert_eq!(store.keep_root(&text, &root).unwrap(), is_kept, "{version}");
-        }
-        assert_eq!(store.trust().unwrap().root, Some(root(4).0));
-    }
+    put(tx, "trust", after)
 }

@@ -83,6 +83,8 @@ impl Vendor {
             format: FORMAT,
             product: product.clone(),
             releases: manifests.iter().map(|r| r.version.clone()).collect(),
+            channel: None,
+            berth: None,
             members: signed.iter().map(member).collect(),
         };
         let bytes = canonical(&index);

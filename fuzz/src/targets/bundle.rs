@@ -178,6 +178,8 @@ pub fn bundle(list: &[u8], signature: &[u8], members: &[(String, Vec<u8>)]) -> O
         format: 1,
         product: keys::product(),
         releases: Vec::new(),
+        channel: None,
+        berth: None,
         members: listed.collect(),
     };
     let contents: Vec<_> = members

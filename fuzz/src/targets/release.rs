@@ -86,9 +86,12 @@ fn form(release: &Release) {
             .iter()
             .map(|field| (field.name.to_string(), text.to_owned()))
             .collect();
-        if let Ok(values) = config::resolve(&release.config, &given) {
-            let again = config::resolve(&release.config, &values).unwrap();
-            assert_eq!(again, values, "the normal form of a value is normal");
+        let (values, _) = config::resolve(&release.config, &given);
+        let (again, wrong) = config::resolve(&release.config, &values);
+        let is_wrong = wrong.iter().any(|error| !error.is_missing());
+        assert!(!is_wrong, "the normal form of a value fits: {wrong:?}");
+        for (name, value) in &values {
+            assert_eq!(again.get(name), Some(value), "and is normal");
         }
         for field in &release.config {
             if let Ok(normal) = field.check(text) {

@@ -3,23 +3,27 @@
 //! A tar in which only one byte sequence is possible for a given list of members: every header
 //! is compared whole with the one that [`header`] makes, so nothing of the tar format is
 //! interpreted beyond the size of the first members. Members stand in this order:
-//! `bundle.json` (the list), its signature, the roots of trust, the releases, then blobs.
+//! `bundle.json` (the list), its signature, the roots of trust, the channel and the daemon that it
+//! names if the vendor put them in, the releases, then blobs.
 
 use std::io::{self, Read, Write};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::channel;
 use crate::digest::Digest;
-use crate::name::Product;
+use crate::name::{ChannelName, Product};
 use crate::signature;
 
+mod carried;
 mod read;
 mod refusal;
 mod walk;
 mod write;
 
 pub use crate::root::RootFile;
+pub use carried::{Carried, CarriedDaemon, CarriedError};
 pub use read::{BundleError, Head, Members, read_head};
 pub use walk::{Opened, SignedRelease, Sink, believe, check_config, open, verify_whole};
 pub use write::{Content, write};
@@ -45,6 +49,12 @@ pub struct Index {
     pub product: Product,
     /// Oldest first.
     pub releases: Vec<Version>,
+    /// Which channel's file it carries, if it carries one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelName>,
+    /// The version of the daemon that it carries; the channel names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub berth: Option<Version>,
     /// Every member after the signature of this list, in order.
     pub members: Vec<Member>,
 }
@@ -68,13 +78,21 @@ pub enum MemberKind {
     Root(u32),
     /// `N.root.json.minisig`, `N.root.json.2.minisig` and so on, by their number.
     RootSignature(u32, usize),
+    /// `channel.json`.
+    Channel,
+    /// `channel.json.minisig`, `channel.json.2.minisig` and so on.
+    ChannelSignature(usize),
+    /// `berth-VERSION.json`.
+    Daemon(Version),
+    /// `berth-VERSION.json.minisig` and so on.
+    DaemonSignature(Version, usize),
     /// `release-VERSION.json`.
     Release(Version),
     /// `release-VERSION.json.minisig`, `release-VERSION.json.2.minisig` and so on.
     ReleaseSignature(Version, usize),
     /// `configs/HEX.json`: an image's config.
     Config(Digest),
-    /// `files/HEX`: a file of a release.
+    /// `files/HEX`: a file of a release, or the program of a daemon.
     File(Digest),
     /// `layers/HEX.tar.zst`, by diff id.
     Layer(Digest),
@@ -90,9 +108,18 @@ impl MemberKind {
         if let Some((file, n)) = signature::read_file_name(name) {
             return match Self::of(file)? {
                 Self::Root(version) => Some(Self::RootSignature(version, n)),
+                Self::Channel => Some(Self::ChannelSignature(n)),
+                Self::Daemon(version) => Some(Self::DaemonSignature(version, n)),
                 Self::Release(version) => Some(Self::ReleaseSignature(version, n)),
                 _ => None,
             };
+        }
+        if name == channel::FILE {
+            return Some(Self::Channel);
+        }
+        if let Some(rest) = name.strip_prefix("berth-") {
+            let version = rest.strip_suffix(".json")?;
+            return Some(Self::Daemon(plain_version(version)?));
         }
         if let Some(rest) = name.strip_prefix("release-") {
             let version = rest.strip_suffix(".json")?;
@@ -174,6 +201,10 @@ mod tests {
             "release-1.2.3.json.16.minisig".to_owned(),
             "release-1.2.3-rc.1.json".to_owned(),
             "release-1.2.3.json.minisig".to_owned(),
+            "channel.json".to_owned(),
+            "channel.json.2.minisig".to_owned(),
+            "berth-0.2.0.json".to_owned(),
+            "berth-0.2.0.json.minisig".to_owned(),
             format!("configs/{hex}.json"),
             format!("files/{hex}"),
             format!("layers/{hex}.tar.zst"),
@@ -195,6 +226,9 @@ mod tests {
             format!("files/{}", hex.to_uppercase()),
             format!("layers/{hex}.tar.gz"),
             "bundle.json".to_owned(),
+            "stable/channel.json".to_owned(),
+            "channel.json.1.minisig".to_owned(),
+            "berth-01.2.0.json".to_owned(),
         ] {
             assert!(MemberKind::of(&bad).is_none(), "{bad}");
         }

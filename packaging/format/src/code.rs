@@ -121,6 +121,7 @@ codes! {
     TrustMissing "trust-missing" Trust "this appliance trusts nobody yet" "Compare the fingerprint with the vendor's, then run `berth trust FINGERPRINT`.";
     TrustFingerprint "trust-fingerprint" Trust "the root of trust is another than the one that was confirmed" "Ask the vendor for the fingerprint, over another way than this file came.";
     TrustExpired "trust-expired" Trust "signed metadata is past its expiry" "Get a fresh bundle from the vendor, and check this machine's clock.";
+    BundleExpired "bundle-expired" Trust "the channel in the bundle is past its expiry: nobody says that there is nothing newer" "Get a fresh bundle from the vendor. If you know why this one is old, say --accept-expired-channel.";
     ChannelRollback "channel-rollback" Trust "the channel is older than one that this appliance has seen" "Wait: a mirror may lag behind; if it stays so, tell the vendor which server this is.";
     ChannelMismatch "channel-mismatch" Trust "a file is not the one that the channel names" "Try again; if it stays so, tell the vendor which server or mirror this is.";
     ChannelEquivocation "channel-equivocation" Trust "the channel says two things under one serial" "Install nothing from it; tell the vendor: a key was stolen, or two people published at once.";
@@ -141,6 +142,7 @@ codes! {
     NotifyMissing "notify-missing" Conflict "no notification is set" "Run `berth notify set`.";
     NotifyFailed "notify-failed" Preflight "a notification could not be delivered" "Look at the reason; try it with `berth notify test`.";
 
+    WrongChannel "wrong-channel" Input "the bundle is of another channel than the one that is followed" "Get a bundle of the channel that is followed, or follow the other one: `berth channel set URL --name NAME`.";
     WrongProduct "wrong-product" Input "the bundle is for another product" "Choose a bundle of the installed product.";
     WrongArchitecture "wrong-architecture" Input "the release was not made for this machine's architecture" "Ask the vendor for a bundle for this architecture.";
     Downgrade "downgrade" Input "the release is older than what is installed" "Use `berth rollback` to go back.";

@@ -5,22 +5,28 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use berth_format::Digest;
 use berth_format::bundle::{
-    self, BundleError, Content, FORMAT, Index, Member, Sink, believe, read_head,
+    self, BundleError, CarriedError, Content, FORMAT, Index, Member, Sink, believe, read_head,
 };
+use berth_format::channel::{Expiry, Seen};
+use berth_format::daemon::Daemon;
 use berth_format::image::config_file_name;
 use berth_format::layer::Layer;
 use berth_format::release::{FileEntry, Release, blob_file_name};
 use berth_format::root;
 use berth_format::signature::{self, Subject};
+use berth_format::{ChannelName, Digest};
+use jiff::Timestamp;
 use semver::Version;
 
+use crate::channel::{ChangeError, must_be_offered};
 use crate::keys::KeyError;
 use crate::out::{self, OutError};
 use crate::progress::Progress;
 use crate::signed;
 use crate::signer::Signer;
+
+mod carried;
 
 /// Why a bundle cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,12 @@ pub enum MakeError {
         first: Version,
         second: Version,
     },
+    #[error("no channel {channel} in {}", dir.display())]
+    NoChannel { channel: ChannelName, dir: PathBuf },
+    #[error(transparent)]
+    Carried(#[from] CarriedError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error(transparent)]
@@ -62,18 +74,33 @@ pub struct Made {
     pub releases: Vec<Release>,
 }
 
-/// Writes `versions` (all if none are named) of `dir` to `to`: the same bytes for the same input.
+/// What goes into a bundle.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Empty: what the channel offers, or without one all that is in the folder.
+    pub versions: Vec<Version>,
+    /// The channel that goes along, with the daemon that it names.
+    pub channel: Option<ChannelName>,
+    /// What the channel is judged by.
+    pub now: Timestamp,
+}
+
+/// Writes releases of `dir` to `to`: the same bytes for the same input.
 pub fn make(
     dir: &Path,
-    versions: &[Version],
+    wanted: &Wanted,
     key: &Signer,
     to: &Path,
     progress: Progress,
 ) -> Result<Made, MakeError> {
-    let mut versions = if versions.is_empty() {
-        crate::build::versions(dir).map_err(at(dir))?
-    } else {
-        versions.to_vec()
+    let channel = wanted.channel.as_ref();
+    let carried = channel
+        .map(|name| carried::read(dir, name, key, wanted.now))
+        .transpose()?;
+    let mut versions = match &carried {
+        _ if !wanted.versions.is_empty() => wanted.versions.clone(),
+        Some(carried) => carried.offered(),
+        None => crate::build::versions(dir).map_err(at(dir))?,
     };
     versions.sort();
     versions.dedup();
@@ -85,15 +112,25 @@ pub fn make(
         let name = root::file_name(root.version);
         list.signed(&name, root.bytes.clone(), root.signatures.clone());
     }
+    let daemon = match &carried {
+        Some(carried) => list.channel(dir, carried, key)?,
+        None => None,
+    };
     let mut releases = Vec::new();
     for version in &versions {
-        releases.push(list.release(dir, version, key)?);
+        let (release, digest) = list.release(dir, version, key)?;
+        if let Some(carried) = &carried {
+            must_be_offered(&carried.channel, version, &digest)?;
+        }
+        releases.push(release);
     }
-    list.blobs(dir, &releases)?;
+    list.blobs(dir, &releases, daemon.as_ref())?;
     let index = Index {
         format: FORMAT,
         product: key.root.product.clone(),
         releases: versions,
+        channel: wanted.channel.clone(),
+        berth: daemon.map(|daemon| daemon.version),
         members: list.members,
     };
     let mut signed = berth_format::canonical(&index);
@@ -119,14 +156,14 @@ pub fn make(
     }
     let size = file.as_file().metadata().map_err(at(to))?.len();
     task.end(&format!("{:.1} MB", crate::megabytes(size)));
-    check(file.path(), key, progress)?;
+    check(file.path(), key, wanted.now, progress)?;
     out::keep(file, to)?;
     Ok(Made { size, releases })
 }
 
 // What leaves this machine is what an appliance would take. The layers were unpacked when they
 // were packed, so that their stored bytes suffice.
-fn check(path: &Path, key: &Signer, progress: Progress) -> Result<(), MakeError> {
+fn check(path: &Path, key: &Signer, now: Timestamp, progress: Progress) -> Result<(), MakeError> {
     struct Stored(crate::progress::Task);
     impl Sink for Stored {
         fn wants(&mut self, _: &Digest, _: &Layer) -> io::Result<bool> {
@@ -141,7 +178,9 @@ fn check(path: &Path, key: &Signer, progress: Progress) -> Result<(), MakeError>
     let mut file = File::open(path).map_err(at(path))?;
     let head = read_head(&mut file)?;
     let mut sink = Stored(progress.task("checking", 0));
-    bundle::open(&mut file, &head, &key.root)?.walk(&mut file, &mut sink)?;
+    let opened = bundle::open(&mut file, &head, &key.root)?;
+    opened.believe_channel(&key.root, &Seen::default(), None, now, Expiry::Enforced)?;
+    opened.walk(&mut file, &mut sink)?;
     sink.0.end("good");
     Ok(())
 }
@@ -174,7 +213,7 @@ impl List {
         dir: &Path,
         version: &Version,
         key: &Signer,
-    ) -> Result<Release, MakeError> {
+    ) -> Result<(Release, Digest), MakeError> {
         let name = format!("release-{version}.json");
         let path = dir.join(&name);
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
@@ -187,12 +226,18 @@ impl List {
         let signatures =
             signed::read_signatures(dir, &name).map_err(|(path, error)| at(&path)(error))?;
         let release = believe(&key.root, version, &bytes, &signatures)?;
+        let digest = Digest::of(&bytes);
         self.signed(&name, bytes, signatures);
-        Ok(release)
+        Ok((release, digest))
     }
 
     // Configs and files by digest, layers in the order in which the releases first need them.
-    fn blobs(&mut self, dir: &Path, releases: &[Release]) -> Result<(), MakeError> {
+    fn blobs(
+        &mut self,
+        dir: &Path,
+        releases: &[Release],
+        daemon: Option<&Daemon>,
+    ) -> Result<(), MakeError> {
         let (mut configs, mut files) = (BTreeMap::new(), BTreeMap::new());
         let mut known: BTreeMap<Digest, (&Layer, &Version)> = BTreeMap::new();
         let mut layers = Vec::new();
@@ -224,6 +269,9 @@ impl List {
         }
         for (digest, size) in files {
             self.file(dir, blob_file_name(&digest), size, digest)?;
+        }
+        if let Some(daemon) = daemon {
+            self.programs(dir, daemon)?;
         }
         let mut seen = BTreeSet::new();
         for diff_id in layers {

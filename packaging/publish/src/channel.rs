@@ -30,6 +30,7 @@ mod blobs;
 mod change;
 mod write;
 
+pub(crate) use change::must_be_offered;
 pub use change::{ChangeError, Offer};
 
 /// Why a channel cannot be changed.

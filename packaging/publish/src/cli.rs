@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use berth_format::bundle::CarriedError;
 use berth_format::root::Role;
 use berth_format::{Code, Refusal};
 use clap::{Args, Parser, Subcommand};
@@ -217,6 +218,20 @@ impl From<MakeError> for Failure {
             MakeError::Bundle(error) => error.refusal().into(),
             MakeError::Key(error) => error.into(),
             MakeError::Out(error) => error.into(),
+            MakeError::Change(error) => error.into(),
+            MakeError::Carried(error) => {
+                let refusal = error.refusal();
+                match error {
+                    CarriedError::Channel(_) => refusal
+                        .next("Sign the channel anew first: `berth-publish channel refresh`.")
+                        .into(),
+                    _ => refusal.into(),
+                }
+            }
+            MakeError::NoChannel { .. } => Refusal::new(Code::NotFound, Code::NotFound.means())
+                .found(found)
+                .next("Run `berth-publish channel publish` first, or name a channel that is there.")
+                .into(),
             MakeError::NoRelease { .. } | MakeError::Nothing(_) => {
                 Refusal::new(Code::NotFound, Code::NotFound.means())
                     .found(found)

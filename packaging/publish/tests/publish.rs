@@ -15,7 +15,7 @@ use berth_format::root::Role;
 use berth_format::signature::Subject;
 use berth_format::{Digest, Release};
 use berth_publish::build::{BuildError, Built, Options, build};
-use berth_publish::bundle::make;
+use berth_publish::bundle::{Wanted, make};
 use berth_publish::images::ImageError;
 use berth_publish::keys::{self, KeyError, Password};
 use berth_publish::progress::Progress;
@@ -253,6 +253,14 @@ fn every_kind_of_source_gives_the_same_bytes() {
     }
 }
 
+fn wanted(versions: &[&str]) -> Wanted {
+    Wanted {
+        versions: versions.iter().map(|v| v.parse().unwrap()).collect(),
+        channel: None,
+        now: jiff::Timestamp::now(),
+    }
+}
+
 #[test]
 fn a_bundle_of_two_releases_is_the_same_each_time_and_shares_layers() {
     let vendor = Vendor::new();
@@ -264,7 +272,7 @@ fn a_bundle_of_two_releases_is_the_same_each_time_and_shares_layers() {
     let (key, out) = (vendor.key(), vendor.path("out"));
     let bundle = |name: &str| {
         let to = vendor.path(name);
-        make(&out, &[], &key, &to, Progress::silent()).unwrap();
+        make(&out, &wanted(&[]), &key, &to, Progress::silent()).unwrap();
         fs::read(to).unwrap()
     };
     let bytes = bundle("a.berth");
@@ -276,7 +284,7 @@ fn a_bundle_of_two_releases_is_the_same_each_time_and_shares_layers() {
     let versions: Vec<_> = releases.iter().map(|r| r.version.to_string()).collect();
     assert_eq!(versions, ["1.0.0", "1.1.0"]);
 
-    let only = ["1.1.0".parse().unwrap()];
+    let only = wanted(&["1.1.0"]);
     let made = make(
         &out,
         &only,
@@ -286,7 +294,7 @@ fn a_bundle_of_two_releases_is_the_same_each_time_and_shares_layers() {
     )
     .unwrap();
     assert_eq!(made.releases.len(), 1);
-    let missing = ["9.0.0".parse().unwrap()];
+    let missing = wanted(&["9.0.0"]);
     assert!(
         make(
             &out,
@@ -304,11 +312,27 @@ fn a_bundle_of_two_releases_is_the_same_each_time_and_shares_layers() {
     let mut bytes = fs::read(&layer).unwrap();
     bytes[9] ^= 1;
     fs::write(&layer, &bytes).unwrap();
-    assert!(make(&out, &[], &key, &vendor.path("e.berth"), Progress::silent()).is_err());
+    assert!(
+        make(
+            &out,
+            &wanted(&[]),
+            &key,
+            &vendor.path("e.berth"),
+            Progress::silent()
+        )
+        .is_err()
+    );
     assert!(!vendor.path("e.berth").exists());
     // The next build sees it and mends it.
     assert_eq!(vendor.build("out").unwrap().packed, 1);
-    make(&out, &[], &key, &vendor.path("e.berth"), Progress::silent()).unwrap();
+    make(
+        &out,
+        &wanted(&[]),
+        &key,
+        &vendor.path("e.berth"),
+        Progress::silent(),
+    )
+    .unwrap();
 }
 
 #[test]

@@ -98,6 +98,12 @@ impl<T: Timing> Client<T> {
         self
     }
 
+    /// Whether all that is set can be used: what the first file would find out. Nobody is asked.
+    pub async fn ready(&self) -> Result<(), DownloadError> {
+        self.built().await?;
+        Ok(())
+    }
+
     /// Bytes of bodies that have come so far, also those that were thrown away.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)

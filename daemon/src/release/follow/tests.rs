@@ -327,3 +327,49 @@ async fn an_appliance_that_trusts_nobody_asks_nobody() {
     assert_eq!(error.refusal().code, Code::TrustMissing);
     assert!(server.asked.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_channel_that_is_forgotten_is_none_and_what_was_seen_of_it_stays() {
+    let (vendor, mut server) = (Vendor::new(), Server::default());
+    let store = appliance(vendor.root(&mut server, 1, &vendor.root));
+    vendor.channel(&mut server, 5, LATER);
+    let clock = "2026-01-02T00:00:00Z";
+    look(&server, &store, clock).await.unwrap();
+    store.set_following(None).unwrap();
+    assert_eq!(store.following().unwrap(), None);
+    let error = look(&server, &store, clock).await.unwrap_err();
+    assert_eq!(error.refusal().code, Code::ChannelMissing);
+    assert_eq!(kept_serial(&store), Some(5));
+}
+
+#[tokio::test]
+async fn rollback_two_who_judge_at_once_take_no_serial_back() {
+    /// A server in whose pauses somebody else believes more.
+    struct Meanwhile<'a>(&'a Server, &'a Server, &'a Store, Mutex<bool>);
+    impl Web for Meanwhile<'_> {
+        async fn small(
+            &self,
+            name: &str,
+            kind: Small,
+            known: Option<&Tag>,
+        ) -> Result<Answer, DownloadError> {
+            let is_signature = name.starts_with("stable/") && name.ends_with(".minisig");
+            let first = is_signature && !std::mem::replace(&mut *self.3.lock().unwrap(), true);
+            if first {
+                let clock = "2026-01-02T00:00:00Z";
+                Box::pin(look(self.1, self.2, clock)).await.unwrap();
+            }
+            self.0.small(name, kind, known).await
+        }
+    }
+    let (vendor, mut old, mut new) = (Vendor::new(), Server::default(), Server::default());
+    let store = appliance(vendor.root(&mut old, 1, &vendor.root));
+    vendor.root(&mut new, 1, &vendor.root);
+    vendor.channel(&mut old, 4, LATER);
+    vendor.channel(&mut new, 5, LATER);
+    let both = Meanwhile(&old, &new, &store, Mutex::new(false));
+    let clock = time("2026-01-02T00:00:00Z");
+    let error = check(&both, &store, None, clock).await.unwrap_err();
+    assert_eq!(error.refusal().code, Code::ChannelRollback);
+    assert_eq!(kept_serial(&store), Some(5));
+}

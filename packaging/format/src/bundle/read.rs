@@ -9,7 +9,8 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{BLOCK, FORMAT, INDEX, Index, MAX_INDEX, Member, MemberKind, header, padding};
-use crate::digest::Digest;
+use crate::daemon::DaemonError;
+use crate::digest::{Digest, Hashing};
 use crate::layer::FrameError;
 use crate::root::{self, Role, Root, RootFile};
 use crate::signature::{self, SignatureError, Subject};
@@ -52,6 +53,8 @@ pub enum BundleError {
     },
     #[error("{name}: {problem}")]
     Manifest { name: String, problem: String },
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
     #[error("{0} is of no release of this bundle")]
     Extra(String),
     #[error("{0} is missing")]
@@ -192,7 +195,7 @@ impl Head {
 }
 
 /// The members after the roots, in the order of the list.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Members {
     left: std::vec::IntoIter<Member>,
     at: u64,
@@ -260,16 +263,32 @@ impl Members {
         }
         Ok(bytes)
     }
+
+    /// Reads a member that nobody takes, in little memory, and holds it against its digest.
+    pub fn check(file: &mut impl Read, member: &Member) -> Result<(), BundleError> {
+        let mut hashing = Hashing::new(io::sink());
+        io::copy(&mut file.take(member.size), &mut hashing)?;
+        let (_, digest, size) = hashing.finish();
+        if size != member.size {
+            return Err(BundleError::Truncated(member.name.clone()));
+        }
+        if digest != member.digest {
+            return Err(BundleError::Digest(member.name.clone()));
+        }
+        Ok(())
+    }
 }
 
-// Roots, then releases with their signatures, then blobs; each name once.
+// Roots, the channel, the daemon, then releases, each with its signatures, then blobs; each name once.
 fn rank(name: &str) -> Option<u8> {
     Some(match MemberKind::of(name)? {
         MemberKind::Root(_) | MemberKind::RootSignature(..) => 0,
-        MemberKind::Release(_) | MemberKind::ReleaseSignature(..) => 1,
-        MemberKind::Config(_) => 2,
-        MemberKind::File(_) => 3,
-        MemberKind::Layer(_) => 4,
+        MemberKind::Channel | MemberKind::ChannelSignature(_) => 1,
+        MemberKind::Daemon(_) | MemberKind::DaemonSignature(..) => 2,
+        MemberKind::Release(_) | MemberKind::ReleaseSignature(..) => 3,
+        MemberKind::Config(_) => 4,
+        MemberKind::File(_) => 5,
+        MemberKind::Layer(_) => 6,
     })
 }
 

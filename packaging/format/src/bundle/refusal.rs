@@ -99,6 +99,7 @@ impl BundleError {
                 .because("the member bundle.json.minisig after bundle.json", "none"),
             Self::Signature(error) => error.refusal("the bundle's list"),
             Self::ReleaseSignature { name, source } => source.refusal(name),
+            Self::Daemon(error) => error.refusal(),
             Self::Index(_) | Self::Manifest { .. } => as_code(Code::ManifestInvalid)
                 .because("signed files that this Berth reads", self.to_string()),
             Self::Io(error) => as_code(Code::Internal)

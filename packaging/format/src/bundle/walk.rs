@@ -5,8 +5,10 @@
 //! the signed release. Nothing that is not listed, signed for and complete gets through:
 //!
 //! 1. The list is signed; members stand in its order and under the headers that it implies.
-//! 2. Each release is signed as this version of this product, parses strictly and is valid.
-//! 3. The blobs of the list are exactly those of the releases, with their sizes and digests.
+//! 2. Each release, and the daemon, is signed as this version of this product, parses strictly and
+//!    is valid. The channel is read, and believed by [`Opened::believe_channel`].
+//! 3. The blobs of the list are exactly those of the releases and of the daemon, with their sizes
+//!    and digests.
 //! 4. A config is for its platform and names the layers that the release names.
 //! 5. Each frame of a layer has its signed digest before it is unpacked, and unpacks to its size;
 //!    the whole tar has the diff id.
@@ -15,14 +17,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
 
+use super::carried::{Carried, CarriedDaemon, Signed};
 use super::read::{BundleError, Head, Members, read_head};
 use super::{Index, MemberKind};
+use crate::daemon::{self, Daemon};
 use crate::digest::Digest;
 use crate::image::{self, Blob, Platform, PlatformImage};
 use crate::layer::Layer;
 use crate::release::{self, FileEntry, Release};
 use crate::root::{Role, Root};
-use crate::signature::{self, Subject};
+use crate::signature::Subject;
 use crate::validate;
 
 mod blobs;
@@ -83,6 +87,8 @@ pub struct SignedRelease {
 #[derive(Debug)]
 pub struct Opened {
     index: Index,
+    channel: Option<Carried>,
+    daemon: Option<CarriedDaemon>,
     releases: Vec<SignedRelease>,
     members: Members,
 }
@@ -117,33 +123,26 @@ pub fn open(
     root: &Root,
 ) -> Result<Opened, BundleError> {
     let (index, mut members) = head.verify(root)?;
+    if index.berth.is_some() && index.channel.is_none() {
+        return Err(BundleError::Index(
+            "it brings a daemon and no channel that names it".into(),
+        ));
+    }
+    let mut signed = Signed::new(file, &index, &mut members);
+    let channel = match &index.channel {
+        Some(name) => Some(signed.channel(name)?),
+        None => None,
+    };
+    let daemon = match &index.berth {
+        Some(version) => Some(signed.daemon(version, root)?),
+        None => None,
+    };
     let mut releases = Vec::with_capacity(index.releases.len());
     let mut bytes_left = MAX_RELEASES;
-    let mut signatures_of = BTreeMap::new();
-    for member in &index.members {
-        if let Some(MemberKind::ReleaseSignature(version, _)) = MemberKind::of(&member.name) {
-            *signatures_of.entry(version).or_insert(0_usize) += 1;
-        }
-    }
     for version in &index.releases {
         let name = format!("release-{version}.json");
-        let mut take = |kind: MemberKind, max: u64| match members.next(file)? {
-            Some((member, found)) if found == kind => Members::bytes(file, &member, max),
-            Some((member, _)) => Err(BundleError::Member(member.name)),
-            None => Err(BundleError::Missing(name.clone())),
-        };
-        let bytes = take(
-            MemberKind::Release(version.clone()),
-            release::MAX_BYTES.min(bytes_left),
-        )?;
+        let (bytes, signatures) = signed.take(&name, release::MAX_BYTES.min(bytes_left))?;
         bytes_left -= bytes.len() as u64;
-        let mut signatures = Vec::new();
-        for n in 1..=signatures_of.get(version).copied().unwrap_or(1) {
-            signatures.push(take(
-                MemberKind::ReleaseSignature(version.clone(), n),
-                signature::MAX_BYTES as u64,
-            )?);
-        }
         let release = believe(root, version, &bytes, &signatures)?;
         releases.push(SignedRelease {
             release,
@@ -158,6 +157,8 @@ pub fn open(
     }
     let opened = Opened {
         index,
+        channel,
+        daemon,
         releases,
         members,
     };
@@ -206,6 +207,8 @@ pub fn believe(
 struct Expected<'a> {
     configs: BTreeMap<Digest, ExpectedConfig<'a>>,
     files: BTreeMap<Digest, u64>,
+    // Of the daemon; nobody takes them from here yet.
+    programs: BTreeMap<Digest, u64>,
     layers: BTreeMap<Digest, &'a Layer>,
 }
 
@@ -213,16 +216,11 @@ struct Expected<'a> {
 type ExpectedConfig<'a> = (u64, Vec<(&'a Platform, &'a PlatformImage)>);
 
 impl<'a> Expected<'a> {
-    fn of(releases: &'a [SignedRelease]) -> Result<Self, BundleError> {
+    fn of(releases: &'a [SignedRelease], daemon: Option<&Daemon>) -> Result<Self, BundleError> {
         let mut expected = Self::default();
         for release in releases.iter().map(|r| &r.release) {
-            let conflict = |what: &str, digest: &Digest| BundleError::Manifest {
-                name: release.file_name(),
-                problem: format!(
-                    "{what} {} is described in another way elsewhere",
-                    digest.short()
-                ),
-            };
+            let conflict =
+                |what: &str, digest: &Digest| conflict(release.file_name(), what, digest);
             for image in release.images.values() {
                 for (platform, image) in &image.platforms {
                     let Blob { digest, size } = image.config;
@@ -247,6 +245,15 @@ impl<'a> Expected<'a> {
                 }
             }
         }
+        for blob in daemon.iter().flat_map(|daemon| daemon.files.values()) {
+            let size = expected.files.get(&blob.digest).copied();
+            let size = size.unwrap_or(blob.size);
+            let size = *expected.programs.entry(blob.digest).or_insert(size);
+            if size != blob.size {
+                let name = daemon.map_or_else(String::new, |d| daemon::file_name(&d.version));
+                return Err(conflict(name, "file", &blob.digest));
+            }
+        }
         Ok(expected)
     }
 
@@ -257,10 +264,13 @@ impl<'a> Expected<'a> {
                 digest: *digest,
                 size,
             }),
-            MemberKind::File(digest) => self.files.remove(digest).map(|size| Blob {
-                digest: *digest,
-                size,
-            }),
+            MemberKind::File(digest) => {
+                let program = self.programs.remove(digest);
+                self.files.remove(digest).or(program).map(|size| Blob {
+                    digest: *digest,
+                    size,
+                })
+            }
             MemberKind::Layer(diff_id) => self.layers.remove(diff_id).map(|l| l.stored),
             _ => None,
         }
@@ -268,9 +278,20 @@ impl<'a> Expected<'a> {
 
     fn first(&self) -> Option<String> {
         let config = self.configs.keys().next().map(image::config_file_name);
-        let file = self.files.keys().next().map(release::blob_file_name);
+        let file = self.files.keys().chain(self.programs.keys()).next();
+        let file = file.map(release::blob_file_name);
         let layer = self.layers.keys().next().map(Layer::file_name);
         config.or(file).or(layer)
+    }
+}
+
+fn conflict(name: String, what: &str, digest: &Digest) -> BundleError {
+    BundleError::Manifest {
+        name,
+        problem: format!(
+            "{what} {} is described in another way elsewhere",
+            digest.short()
+        ),
     }
 }
 
@@ -285,9 +306,24 @@ impl Opened {
         &self.releases
     }
 
+    /// The channel's file, which is not believed yet: [`Opened::believe_channel`] says.
+    pub fn channel(&self) -> Option<&Carried> {
+        self.channel.as_ref()
+    }
+
+    /// The daemon, as the release key has signed it.
+    pub fn daemon(&self) -> Option<&CarriedDaemon> {
+        self.daemon.as_ref()
+    }
+
+    fn expected(&self) -> Result<Expected<'_>, BundleError> {
+        let daemon = self.daemon.as_ref().map(|d| &d.daemon);
+        Expected::of(&self.releases, daemon)
+    }
+
     // Holds the list against the releases, before a blob is read.
     fn compare(&self) -> Result<(), BundleError> {
-        let mut expected = Expected::of(&self.releases)?;
+        let mut expected = self.expected()?;
         for member in &self.index.members {
             // A name that no bundle has was refused by `Head::verify`.
             let Some(kind) = MemberKind::of(&member.name) else {
@@ -295,6 +331,16 @@ impl Opened {
             };
             match kind {
                 MemberKind::Root(_) | MemberKind::RootSignature(..) => {}
+                MemberKind::Channel | MemberKind::ChannelSignature(_) => {
+                    if self.index.channel.is_none() {
+                        return Err(BundleError::Extra(member.name.clone()));
+                    }
+                }
+                MemberKind::Daemon(version) | MemberKind::DaemonSignature(version, _) => {
+                    if self.index.berth.as_ref() != Some(&version) {
+                        return Err(BundleError::Extra(member.name.clone()));
+                    }
+                }
                 MemberKind::Release(version) | MemberKind::ReleaseSignature(version, _) => {
                     if !self.index.releases.contains(&version) {
                         return Err(BundleError::Extra(member.name.clone()));
@@ -320,21 +366,19 @@ impl Opened {
         file: &mut (impl Read + Seek),
         sink: &mut impl Sink,
     ) -> Result<Vec<SignedRelease>, BundleError> {
-        let Self {
-            index,
-            releases,
-            mut members,
-        } = self;
-        let total = index
+        let total = self
+            .index
             .members
             .iter()
             .filter(|m| is_blob(&m.name))
             .map(|m| m.size)
             // A list may say anything; whether it can be is seen member by member.
             .fold(0, u64::saturating_add);
-        let expected = Expected::of(&releases)?;
+        let mut members = self.members.clone();
+        let expected = self.expected()?;
         blobs::walk(file, sink, &mut members, &expected, total)?;
-        Ok(releases)
+        drop(expected);
+        Ok(self.releases)
     }
 }
 

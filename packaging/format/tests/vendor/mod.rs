@@ -1,6 +1,7 @@
 //! A vendor, and bundles as he writes them or by mistake would.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(dead_code, reason = "each test uses another part of it")]
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
@@ -9,6 +10,8 @@ use std::ops::Range;
 use berth_format::bundle::{
     self, BundleError, Content, Index, Member, Sink, open, read_head, verify_whole,
 };
+use berth_format::channel::{self, Channel};
+use berth_format::daemon::{self, Daemon};
 use berth_format::image::{Blob, Image, Platform, PlatformImage, config_file_name, oci_manifest};
 use berth_format::layer::{FRAME_BYTES, Layer, pack};
 use berth_format::release::{FileEntry, FileTree, Release, blob_file_name};
@@ -35,6 +38,8 @@ pub struct Parts {
     pub configs: BTreeMap<Digest, Vec<u8>>,
     pub files: BTreeMap<Digest, Vec<u8>>,
     pub layers: BTreeMap<Digest, (Layer, Vec<u8>)>,
+    pub channel: Option<Channel>,
+    pub daemon: Option<Daemon>,
 }
 
 pub fn product() -> Product {
@@ -68,7 +73,9 @@ impl Vendor {
             product: product(),
             version: 1,
             expires: "2036-01-01T00:00:00Z".parse().unwrap(),
-            roles: [(Role::Root, keys.clone()), (Role::Release, keys)].into(),
+            roles: [Role::Root, Role::Release, Role::Channel]
+                .map(|role| (role, keys.clone()))
+                .into(),
         };
         Self { pair, root }
     }
@@ -89,6 +96,23 @@ impl Vendor {
         sign(&self.pair, bytes, &subject)
     }
 
+    pub fn sign_channel(&self, channel: &Channel) -> Vec<u8> {
+        let subject = Subject::Channel {
+            product: &channel.product,
+            channel: &channel.channel,
+            serial: channel.serial,
+        };
+        sign(&self.pair, &channel.to_bytes(), &subject)
+    }
+
+    pub fn sign_daemon(&self, daemon: &Daemon) -> Vec<u8> {
+        let subject = Subject::Daemon {
+            product: &daemon.product,
+            version: &daemon.version,
+        };
+        sign(&self.pair, &daemon.to_bytes(), &subject)
+    }
+
     /// The members of a bundle in their order.
     pub fn members(&self, parts: &Parts) -> Vec<Raw> {
         let root = berth_format::canonical(&self.root);
@@ -101,6 +125,17 @@ impl Vendor {
             ("1.root.json".to_owned(), root),
             ("1.root.json.minisig".to_owned(), signature),
         ];
+        if let Some(channel) = &parts.channel {
+            let signature = self.sign_channel(channel);
+            members.push((channel::FILE.to_owned(), channel.to_bytes()));
+            members.push((format!("{}.minisig", channel::FILE), signature));
+        }
+        if let Some(daemon) = &parts.daemon {
+            let name = daemon::file_name(&daemon.version);
+            let signature = self.sign_daemon(daemon);
+            members.push((name.clone(), daemon.to_bytes()));
+            members.push((format!("{name}.minisig"), signature));
+        }
         for release in &parts.releases {
             let bytes = release.to_bytes();
             let signature = self.sign_release(&release.version.to_string(), &bytes);
@@ -122,6 +157,8 @@ impl Vendor {
             format: 1,
             product: self.root.product.clone(),
             releases: parts.releases.iter().map(|r| r.version.clone()).collect(),
+            channel: parts.channel.as_ref().map(|c| c.channel.clone()),
+            berth: parts.daemon.as_ref().map(|d| d.version.clone()),
             members: members
                 .iter()
                 .map(|(name, bytes)| Member {
@@ -172,6 +209,8 @@ pub fn write(signed: &[u8], signature: &[u8], members: &[Raw]) -> Vec<u8> {
         format: 1,
         product: product(),
         releases: Vec::new(),
+        channel: None,
+        berth: None,
         members: listed.collect(),
     };
     let contents: Vec<_> = members

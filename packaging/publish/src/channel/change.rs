@@ -59,7 +59,7 @@ pub(super) fn offer(
 }
 
 /// Refuses a version that a channel does not offer with this digest.
-pub(super) fn must_be_offered(
+pub(crate) fn must_be_offered(
     channel: &Channel,
     version: &Version,
     digest: &Digest,

@@ -142,7 +142,7 @@ fn say(published: &Published) {
 }
 
 // For the flags that name a channel.
-fn name(text: &str) -> Result<ChannelName, String> {
+pub(super) fn name(text: &str) -> Result<ChannelName, String> {
     text.parse()
         .map_err(|error: berth_format::name::ParseNameError| error.to_string())
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use serde_json::json;
 
-use super::verify::open_unverified;
+use super::verify::{self, open_unverified};
 use super::{Failure, io, print_json};
 use crate::megabytes;
 
@@ -24,24 +24,30 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (releases, fingerprint, members) = if is_json(&self.file)? {
-            (vec![read_release(&self.file)?], None, Vec::new())
+        let (releases, bundle) = if is_json(&self.file)? {
+            (vec![read_release(&self.file)?], None)
         } else {
-            let (opened, fingerprint) = open_unverified(&self.file)?;
-            let releases = opened.releases().iter().map(|r| r.release.clone());
-            let members = opened.index().members.clone();
-            (releases.collect(), Some(fingerprint), members)
+            let bundle = open_unverified(&self.file)?;
+            let releases = bundle.opened.releases().iter();
+            (releases.map(|r| r.release.clone()).collect(), Some(bundle))
         };
         if self.json {
             let releases: Vec<_> = releases.iter().map(summary).collect();
+            let fingerprint = bundle.as_ref().map(|b| b.fingerprint);
+            let channel = bundle.as_ref().and_then(|b| b.channel.as_ref());
+            let members = bundle.as_ref().map(|b| b.opened.index().members.clone());
             print_json(&json!({
-                "fingerprint": fingerprint, "releases": releases, "members": members,
+                "fingerprint": fingerprint, "channel": channel.map(verify::summary),
+                "releases": releases, "members": members.unwrap_or_default(),
             }));
             return Ok(());
         }
-        if let Some(fingerprint) = fingerprint {
-            println!("signed under the root of trust {fingerprint}");
+        if let Some(bundle) = bundle {
+            println!("signed under the root of trust {}", bundle.fingerprint);
             println!("(what a bundle says of itself: `berth-publish verify` checks it)");
+            if let Some(channel) = &bundle.channel {
+                println!("{}", verify::said(channel));
+            }
         }
         for release in &releases {
             print(release);
