@@ -12,7 +12,8 @@ pub async fn run<E: Engine, H: Host>(
     run: &Run,
     scene: &Scene,
 ) -> Result<String, StepError> {
-    leftovers(ctx, scene).await?;
+    // Also what an earlier one could not remove: this one may have failed before it came to that.
+    sweep(ctx, scene).await?;
     remove_volumes(ctx, run.id, run.hop).await?;
     let root = ctx.docker_root().await?;
     let product = scene.new.product.as_str();
