@@ -10,7 +10,7 @@
 //!    list names exactly the blobs that they sign for ([`bundle::open`]).
 //! 5. The channel that it carries goes through the checks of one that is followed
 //!    ([`bundle::Opened::believe_channel`]), and its serial is kept before anything else is done.
-//!    A bundle without one is as good as its releases; see `docs/decisions/0011`.
+//!    A bundle without one is as good as its releases; see `docs/decisions/0012`.
 //!
 //! A bundle stays open while others are, and a plan is made later: [`Offer::must_still_hold`]
 //! judges it anew by what is believed then.

@@ -72,7 +72,7 @@ impl Store {
 }
 
 fn replace(tx: &Connection, before: &Trust, after: &Trust) -> Result<()> {
-    if before.root != after.root {
+    if before.root.is_some() && before.root != after.root {
         // Signed by keys of another root: they are fetched and verified anew.
         tx.execute("DELETE FROM offered", [])?;
     }
