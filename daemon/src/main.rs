@@ -12,6 +12,7 @@ use berth_daemon::release::offer;
 use berth_daemon::store::Store;
 use berth_daemon::{life, logging};
 use berth_format::bundle::RootFile;
+use berth_format::signature;
 use clap::Parser;
 
 /// Keeps a vendor's product on this machine: installs, updates, rolls back, watches.
@@ -113,13 +114,18 @@ fn trust_package(store: &Store, path: &Path) -> anyhow::Result<()> {
     if trust.fingerprint.is_some() || trust.root.is_some() {
         return Ok(());
     }
-    let mut signature = path.as_os_str().to_owned();
-    signature.push(".minisig");
     let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    let name = path.to_str().context("the root's path is not UTF-8")?;
+    // The first must be there; others where the root wants several.
+    let mut signatures = vec![read(Path::new(&signature::file_name(name, 1)))?];
+    let others = (2..=signature::MAX_FILES).map(|n| PathBuf::from(signature::file_name(name, n)));
+    for other in others.take_while(|path| path.exists()) {
+        signatures.push(read(&other)?);
+    }
     let file = RootFile {
         version: 1,
         bytes: read(path)?,
-        signatures: vec![read(Path::new(&signature))?],
+        signatures,
     };
     let trust = offer::pin(&file)?;
     store.set_trust(&trust)?;

@@ -212,6 +212,7 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             retry_quarantined: request.retry_quarantined,
             offered: &offered,
             withdrawn: &withdrawn,
+            download: offer.is_none(),
         };
         let mut planned = planner::make(&self.0.store, place, &wanted)?;
         let warning = offer.as_ref().and_then(|offer| offer.warning(now));

@@ -95,7 +95,12 @@ fn costs(plan: &Plan, measured: Option<SignedDuration>) -> Table {
         Tone::Plain,
         match plan.fetch_bytes {
             0 => "nothing, all of it is here".to_owned(),
-            n => format!("{} into Docker", bytes(n)),
+            n if plan.download_bytes == 0 => format!("{} into Docker", bytes(n)),
+            n => format!(
+                "{} over the line, {} into Docker",
+                bytes(plan.download_bytes),
+                bytes(n)
+            ),
         },
     );
     let last = measured.map_or_else(String::new, |d| format!("; the last time {}", duration(d)));

@@ -279,6 +279,7 @@ pub(crate) fn plan() -> Plan {
         }],
         grants: Vec::new(),
         fetch_bytes: 84_200_000,
+        download_bytes: 0,
         warnings: vec!["The volume media is on NFS: a rollback does not bring it back.".into()],
     }
 }

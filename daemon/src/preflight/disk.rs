@@ -43,7 +43,6 @@ pub(super) async fn disk<E: Engine, H: Host>(
             .unwrap_or_default(),
         Some(_) => 0,
     };
-    let data = snapshots.saturating_add(asked);
     // Where the image store is containerd's, images may lie on another filesystem.
     let store = info.data_roots.last().unwrap_or(&info.root);
     let here = ctx.host.disk(&info.root).await;
@@ -52,24 +51,45 @@ pub(super) async fn disk<E: Engine, H: Host>(
         (Ok(here), Ok(there)) => here.filesystem != there.filesystem,
         _ => false,
     };
-    let parts = |images: u64| {
-        format!(
-            "images {}, snapshots {}, the product {}, reserve {}",
-            bytes(images),
-            bytes(snapshots),
-            bytes(asked),
-            bytes(MARGIN)
-        )
+    let (downloads, folder) = (downloads(ctx, plan).await, ctx.store.downloads_dir());
+    let own = ctx.host.disk(&folder).await;
+    let is_own = |disk: &Result<Disk, HostError>| match (disk, &own) {
+        (Ok(disk), Ok(own)) => disk.filesystem == own.filesystem,
+        _ => true,
     };
+    // Each need, and the filesystem that it is met on.
+    let mut on_here = vec![("snapshots", snapshots), ("the product", asked)];
+    let mut on_there = Vec::new();
+    let mut on_own = Vec::new();
     if apart {
-        vec![
-            room(here, &info.root, data.saturating_add(MARGIN), &parts(0)),
-            room(there, store, images.saturating_add(MARGIN), "images"),
-        ]
+        on_there.push(("images", images));
     } else {
-        let wanted = images.saturating_add(data).saturating_add(MARGIN);
-        vec![room(here, &info.root, wanted, &parts(images))]
+        on_here.insert(0, ("images", images));
     }
+    if is_own(&here) {
+        on_here.push(("downloads", downloads));
+    } else if apart && is_own(&there) {
+        on_there.push(("downloads", downloads));
+    } else {
+        on_own.push(("downloads", downloads));
+    }
+    let mut rooms = vec![room(here, &info.root, &on_here)];
+    if !on_there.is_empty() {
+        rooms.push(room(there, store, &on_there));
+    }
+    if on_own.iter().any(|(_, bytes)| *bytes > 0) {
+        rooms.push(room(own, &folder, &on_own));
+    }
+    rooms
+}
+
+/// Bytes that are still to come over the line. They are removed once Docker has them.
+async fn downloads<E: Engine, H: Host>(ctx: &Context<E, H>, plan: &Plan) -> u64 {
+    if plan.download_bytes == 0 {
+        return 0;
+    }
+    let here = ctx.host.tree_size(&ctx.store.downloads_dir()).await;
+    plan.download_bytes.saturating_sub(here.unwrap_or_default())
 }
 
 /// Bytes that copies of volumes take, in the worst case.
@@ -89,7 +109,18 @@ async fn snapshots<E: Engine, H: Host>(ctx: &Context<E, H>, plan: &Plan) -> u64 
     sum
 }
 
-fn room(disk: Result<Disk, HostError>, path: &Path, wanted: u64, parts: &str) -> Check {
+fn room(disk: Result<Disk, HostError>, path: &Path, needs: &[(&str, u64)]) -> Check {
+    let sum = needs
+        .iter()
+        .map(|(_, n)| *n)
+        .fold(MARGIN, u64::saturating_add);
+    let parts: Vec<String> = needs
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .chain(&[("reserve", MARGIN)])
+        .map(|(what, n)| format!("{what} {}", bytes(*n)))
+        .collect();
+    let (wanted, parts) = (sum, parts.join(", "));
     match disk {
         Ok(disk) if disk.free >= wanted => good(
             "disk",

@@ -53,6 +53,7 @@ fn plan(bench: &Bench, kind: PlanKind, offered: &[Available]) -> Planned {
         retry_quarantined: false,
         offered,
         withdrawn: &BTreeMap::new(),
+        download: false,
     };
     planner::make(&bench.store, &bench.place, &wanted).unwrap()
 }
@@ -103,6 +104,14 @@ fn everything_that_is_wrong_is_said_at_once() {
     assert_eq!(codes(&look(&bench, &planned, &docker)), []);
     planned.plan.fetch_bytes = 1 << 60;
     assert_eq!(codes(&look(&bench, &planned, &docker)), [Code::DiskSpace]);
+    // What comes over the line lies on the disk until Docker has it.
+    planned.plan.fetch_bytes = 0;
+    planned.plan.download_bytes = 1 << 60;
+    let checks = look(&bench, &planned, &docker);
+    assert_eq!(codes(&checks), [Code::DiskSpace]);
+    let refusal = verdict(&checks).unwrap();
+    let expected = refusal.expected.unwrap();
+    assert!(expected.contains("downloads 1048576.0 TiB"), "{expected}");
 }
 
 #[test]

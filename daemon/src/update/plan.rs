@@ -26,6 +26,9 @@ pub struct Plan {
     pub grants: Vec<Grant>,
     /// Bytes that a fetch will write into Docker: layers that are not known.
     pub fetch_bytes: u64,
+    /// Bytes of it that come over the line; 0 where they are at hand.
+    #[serde(default)]
+    pub download_bytes: u64,
     /// Sentences that the admin must read: what is not covered, what cannot be undone.
     pub warnings: Vec<String>,
 }

@@ -32,6 +32,8 @@ pub struct Wanted<'a> {
     pub offered: &'a [Available],
     /// What the vendor took back, and why.
     pub withdrawn: &'a BTreeMap<Version, String>,
+    /// What is not here comes over the line.
+    pub download: bool,
 }
 
 /// A plan with what it was made from.
@@ -124,6 +126,7 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
                 .any(|s| s.fetched && s.digest == *digest && s.release.version == r.version)
         })
         .map(|(r, _)| r);
+    let fetch = policy::fetch(needed, known, place);
     let plan = Plan {
         product: last.product.clone(),
         title: last.title.clone(),
@@ -137,7 +140,8 @@ pub fn make(store: &Store, place: &Place, wanted: &Wanted<'_>) -> Result<Planned
                 new_grants(current.as_ref().map(|(r, _)| r), &releases)
             }
         },
-        fetch_bytes: policy::fetch_bytes(needed, known, place),
+        fetch_bytes: fetch.unpacked,
+        download_bytes: if wanted.download { fetch.stored } else { 0 },
         warnings: warnings(
             installed.as_ref(),
             current.as_ref().map(|(r, _)| r),

@@ -397,12 +397,21 @@ pub fn route<'a>(
     Ok(way)
 }
 
-/// Bytes of layers (as tar) that the releases need and that none of `known` has.
-pub fn fetch_bytes<'a>(
+/// What a fetch moves, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fetch {
+    /// Layers as tar, as they go into Docker.
+    pub unpacked: u64,
+    /// The same as they are published.
+    pub stored: u64,
+}
+
+/// Layers that the releases need and that none of `known` has.
+pub fn fetch<'a>(
     needed: impl IntoIterator<Item = &'a Release>,
     known: impl IntoIterator<Item = &'a Release>,
     place: &Place,
-) -> u64 {
+) -> Fetch {
     let layers = |release: &'a Release| {
         release
             .images
@@ -412,15 +421,19 @@ pub fn fetch_bytes<'a>(
     };
     let known: BTreeSet<&Digest> = known.into_iter().flat_map(layers).collect();
     let mut counted = BTreeSet::new();
-    let mut bytes = 0;
+    let mut fetch = Fetch::default();
     for release in needed {
         for layer in layers(release) {
-            if !known.contains(layer) && counted.insert(layer) {
-                bytes += release.layers.get(layer).map_or(0, |l| l.size);
+            if !known.contains(layer)
+                && counted.insert(layer)
+                && let Some(layer) = release.layers.get(layer)
+            {
+                fetch.unpacked = fetch.unpacked.saturating_add(layer.size);
+                fetch.stored = fetch.stored.saturating_add(layer.stored.size);
             }
         }
     }
-    bytes
+    fetch
 }
 
 /// Old services that must be stopped before `name` is: those that depend on it, in waves.

@@ -28,6 +28,7 @@ pub struct Image {
     /// What the vendor called it.
     pub source: String,
     /// By platform.
+    #[serde(deserialize_with = "crate::strict::ordered")]
     pub platforms: BTreeMap<Platform, PlatformImage>,
 }
 

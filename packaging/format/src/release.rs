@@ -58,22 +58,37 @@ pub struct Release {
     /// What old and new may do to each other's data.
     pub data: DataPromise,
     /// The containers, by service.
+    #[serde(deserialize_with = "crate::strict::ordered")]
     pub services: BTreeMap<Name, Service>,
     /// The product's own networks.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub networks: BTreeMap<Name, Network>,
     /// The product's volumes.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub volumes: BTreeMap<Name, Volume>,
     /// What is run between the stop and the start, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<Migration>,
     /// Images by the name that services and migrations use.
+    #[serde(deserialize_with = "crate::strict::ordered")]
     pub images: BTreeMap<String, Image>,
     /// Every layer of every image, by diff id.
+    #[serde(deserialize_with = "crate::strict::ordered")]
     pub layers: BTreeMap<Digest, Layer>,
     /// Files and folders that services mount, by the digest of [`FileTree`]'s JSON.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub files: BTreeMap<Digest, FileTree>,
 }
 
@@ -220,6 +235,7 @@ pub struct Probe {
 pub struct FileTree {
     /// Entries by path relative to the root, `/` between parts. A tree that is a single file
     /// has one entry with the empty path.
+    #[serde(deserialize_with = "crate::strict::ordered")]
     pub entries: BTreeMap<String, FileEntry>,
 }
 

@@ -23,7 +23,11 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<Template>>,
     /// Environment.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub environment: BTreeMap<String, Template>,
     /// Published ports: the doors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -37,7 +41,11 @@ pub struct Service {
     /// The networks it is on.
     pub network: NetworkMode,
     /// Started only after these.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub depends_on: BTreeMap<Name, Dependency>,
     /// `None`: the image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +96,10 @@ pub struct Container {
     /// Milliseconds between the stop signal and the kill. `None`: Docker's 10 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_grace_ms: Option<u64>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub labels: BTreeMap<String, Template>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging: Option<Logging>,
@@ -109,9 +120,15 @@ pub struct Container {
     pub cap_drop: BTreeSet<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub security_opt: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub sysctls: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub ulimits: BTreeMap<String, Ulimit>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
@@ -254,6 +271,7 @@ pub enum Mount {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum NetworkMode {
     /// Networks of the release.
+    #[serde(deserialize_with = "crate::strict::ordered")]
     Networks(BTreeMap<Name, Attachment>),
     /// Loopback only.
     None,
@@ -283,9 +301,17 @@ pub struct Network {
     /// CIDR.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub driver_opts: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub labels: BTreeMap<String, Template>,
 }
 
@@ -296,9 +322,17 @@ pub struct Volume {
     /// Copied by updates for their own rollback.
     pub snapshot: bool,
     /// Of the `local` driver. Such a volume's data is not under Docker's root: never snapshotted.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub driver_opts: BTreeMap<String, Template>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub labels: BTreeMap<String, Template>,
 }
 
@@ -366,7 +400,11 @@ pub enum Restart {
 #[serde(deny_unknown_fields)]
 pub struct Logging {
     pub driver: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "crate::strict::ordered"
+    )]
     pub options: BTreeMap<String, String>,
 }
 

@@ -155,3 +155,29 @@ fn write_what_this_publisher_makes() {
     }
     fs::write(out.join("shop.berth"), shop.read("shop.berth")).unwrap();
 }
+
+/// Two readers could take one of two equal keys each: nobody may write that.
+#[test]
+fn no_object_of_a_release_takes_a_key_twice() {
+    let bytes = fs::read(golden("first").join("release-1.1.0.json")).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let mut tried = 0;
+    for (at, _) in text.match_indices("{\"") {
+        let from = &text[at + 1..];
+        let mut words = serde_json::Deserializer::from_str(from).into_iter::<String>();
+        let Some(Ok(key)) = words.next() else {
+            continue;
+        };
+        let rest = &from[words.byte_offset() + 1..];
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<serde_json::Value>();
+        if !matches!(values.next(), Some(Ok(_))) {
+            continue;
+        }
+        let value = &rest[..values.byte_offset()];
+        let twice = format!("{}\"{key}\":{value},{from}", &text[..=at]);
+        let parsed = serde_json::from_str::<berth_format::Release>(&twice);
+        assert!(parsed.is_err(), "{key} stands twice:\n{twice}");
+        tried += 1;
+    }
+    assert!(tried > 20, "{tried} objects");
+}

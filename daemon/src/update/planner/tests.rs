@@ -24,6 +24,7 @@ fn refused(bench: &Bench, kind: PlanKind, offered: &[Available]) -> Refusal {
         retry_quarantined: false,
         offered,
         withdrawn: &BTreeMap::new(),
+        download: false,
     };
     match make(&bench.store, &bench.place, &wanted) {
         Ok(_) => panic!("it was planned"),
@@ -78,6 +79,7 @@ fn each_hop_has_the_values_of_its_own_form() {
         retry_quarantined: false,
         offered: &offered,
         withdrawn: &BTreeMap::new(),
+        download: false,
     };
     let planned = make(&bench.store, &bench.place, &wanted).unwrap();
     let modes: Vec<_> = planned.values.iter().map(|v| v["MODE"].as_str()).collect();
@@ -104,6 +106,7 @@ fn a_plan_without_a_value_is_another_one_than_with_it() {
         retry_quarantined: false,
         offered: &offered,
         withdrawn: &BTreeMap::new(),
+        download: false,
     };
     let plan = || make(&bench.store, &bench.place, &wanted).unwrap();
     let without = plan();

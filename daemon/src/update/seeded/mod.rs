@@ -169,6 +169,7 @@ impl Bench {
             retry_quarantined: false,
             offered: &offered,
             withdrawn: &BTreeMap::new(),
+            download: false,
         };
         let planned = planner::make(&self.store, &self.place, &wanted).ok()?;
         assert_eq!(planned.problems, [], "seed {}", self.seed);
