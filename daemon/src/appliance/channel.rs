@@ -14,7 +14,7 @@ use crate::api::{ChannelRelease, ChannelStatus, Notice, Result, internal};
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::release::download::{
-    Client, Credential, Mirror, ProxySetting, Secret, Settings, Wanted,
+    Client, Credential, Mirror, ProxySetting, Secret, Settings, Wanted, sweep,
 };
 use crate::release::follow;
 use crate::release::import::{self, Needed, Source};
@@ -156,13 +156,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let folder = self.0.store.downloads_dir();
         self.0.host.make_dir(&folder).await.map_err(internal)?;
         let mut total = 0;
-        let mut wanted = Vec::new();
+        let (mut wanted, mut empty) = (Vec::new(), Vec::new());
         for one in needed {
             let (blob, size) = match one {
                 // There is nothing to fetch of an empty file.
                 Needed::Small { blob, .. } if blob.size == 0 => {
-                    let path = folder.join(blob.digest.hex());
-                    tokio::fs::write(path, b"").await.map_err(internal)?;
+                    empty.push(folder.join(blob.digest.hex()));
                     continue;
                 }
                 Needed::Small { name, blob } => (Wanted::unframed(name, blob), blob.size),
@@ -172,6 +171,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             };
             total += size;
             wanted.push((blob.map_err(|error| error.refusal())?, size));
+        }
+        // Of a version that was to come next, until a newer one did.
+        let swept = sweep(&folder, wanted.iter().map(|(blob, _)| blob)).await;
+        swept.map_err(internal)?;
+        for path in empty {
+            tokio::fs::write(path, b"").await.map_err(internal)?;
         }
         let client = self.client()?;
         let mut before = 0;

@@ -204,9 +204,16 @@ impl<E: Engine, H: Host> Appliance<E, H> {
             }
             Err(refusal) if refusal.code == Code::Busy => Ok(BUSY),
             Err(refusal) => {
-                self.tell_refused(&intent.version, &refusal);
+                let line = is_of_the_line(refusal.code);
+                log::warn!(
+                    CODE = refusal.code.to_string();
+                    "the update to {} does not begin: {refusal}", intent.version
+                );
+                if !line {
+                    self.tell_refused(&intent.version, &refusal);
+                }
                 self.0.watch.lock().refused = Some((intent.version, refusal));
-                Ok(RETRY)
+                Ok(if line { AGAIN } else { RETRY })
             }
         }
     }
@@ -248,6 +255,15 @@ impl<E: Engine, H: Host> Appliance<E, H> {
         let needed = needed.map_err(|error| error.refusal())?;
         self.download(needed, |_, _| ()).await.map(|_| ())
     }
+}
+
+/// A line or a server that does not work now may do so soon, and nobody is woken for it: if it
+/// stays so, the channel is lost, and that is told.
+fn is_of_the_line(code: Code) -> bool {
+    matches!(
+        code,
+        Code::DownloadCut | Code::MirrorUnreachable | Code::MirrorRefused
+    )
 }
 
 fn request(version: &Version) -> ApplyRequest {

@@ -44,12 +44,11 @@ impl<E: Engine, H: Host> Appliance<E, H> {
 
     /// Why an update did not begin by itself.
     pub(super) fn tell_refused(&self, version: &Version, refusal: &Refusal) {
-        let code = refusal.code.to_string();
-        log::warn!(CODE = code; "the policy cannot begin the update to {version}: {refusal}");
+        let code = refusal.code;
         let summary = format!("The update to {version} waits for you: {}", refusal.summary);
         let waits = Announcement {
             to: Some(version.clone()),
-            code: Some(refusal.code),
+            code: Some(code),
             ..Announcement::new(Event::UpdateWaits, summary)
         };
         let waits = waits.next(refusal.next.clone());

@@ -66,6 +66,24 @@ impl Wanted {
     }
 }
 
+/// Removes what earlier downloads left in `folder` and nobody wants any more.
+pub async fn sweep<'a>(
+    folder: &Path,
+    wanted: impl Iterator<Item = &'a Wanted>,
+) -> std::io::Result<()> {
+    let names: Vec<String> = wanted.map(|w| w.stored.digest.hex()).collect();
+    let mut entries = tokio::fs::read_dir(folder).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        let name = entry.file_name();
+        // Whole, or on its way.
+        let is_wanted = |digest: &String| name.to_string_lossy().starts_with(digest);
+        if !names.iter().any(is_wanted) && entry.file_type().await?.is_file() {
+            tokio::fs::remove_file(entry.path()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// A blob that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrived {

@@ -39,7 +39,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use blob::Wanted;
+pub use blob::{Wanted, sweep};
 pub use client::{Client, Limits};
 pub use error::DownloadError;
 pub use fetch::{Answer, Small, Tag};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_format::Code;
 
-use super::super::DownloadError;
+use super::super::{DownloadError, Wanted, sweep};
 use super::published::{Published, cut, get};
 use super::server::{Act, file, reply, status};
 use super::{bytes, client, splitmix};
@@ -215,4 +215,29 @@ async fn a_line_that_brings_nothing_new_is_given_up() {
         .await
         .unwrap_err();
     assert_eq!(server.asked().len(), 6);
+}
+
+#[tokio::test]
+async fn what_nobody_wants_any_more_is_removed_and_what_is_on_its_way_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = |dir: &tempfile::TempDir| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
+        let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+        names.collect()
+    };
+    let wanted = [1_u8, 2].map(|n| {
+        let digest = berth_format::Digest::of(&[n]);
+        let blob = berth_format::image::Blob { digest, size: 1 };
+        (digest.hex(), Wanted::unframed("x".into(), blob).unwrap())
+    });
+    let stays: BTreeSet<_> = [wanted[0].0.clone(), format!("{}.unverified", wanted[1].0)].into();
+    let other = berth_format::Digest::of(b"other").hex();
+    let goes = [other.clone(), format!("{other}.unverified"), "x".into()];
+    for name in stays.iter().chain(&goes) {
+        std::fs::write(dir.path().join(name), "x").unwrap();
+    }
+    sweep(dir.path(), wanted.iter().map(|(_, w)| w))
+        .await
+        .unwrap();
+    assert_eq!(names(&dir), stays);
 }
