@@ -7,9 +7,10 @@ use std::fs;
 use berth_integration::channel::WebServer;
 use berth_integration::{Engine, Machine, World};
 
-/// 1.0.0 runs and has data; the channel offers 1.1.0 and 1.2.0.
+/// 1.0.0 runs and has data; the channel offers 1.1.0 and 1.2.0. Nobody asks but the test.
 fn following() -> (Machine, WebServer) {
     let machine = Machine::with("1.0.0").unwrap();
+    machine.berth(["policy", "set", "manual"]).good().unwrap();
     let web = WebServer::start(&machine).unwrap();
     let words = ["1.0.0", "1.1.0", "1.2.0"].map(|v| ["--release", v]);
     let words: Vec<&str> = ["publish"]
