@@ -161,6 +161,13 @@ impl WebServer {
         self.vendor.publish(words)
     }
 
+    /// Offers these releases.
+    pub fn offer(&self, versions: &[&str]) -> Result<String> {
+        let words = versions.iter().flat_map(|version| ["--release", version]);
+        let words: Vec<&str> = ["publish"].into_iter().chain(words).collect();
+        self.publish(&words)
+    }
+
     /// Lines of the server's log, as `"GET /x HTTP/1.1" 200 …`.
     pub fn log(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();

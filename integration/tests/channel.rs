@@ -12,12 +12,7 @@ fn following() -> (Machine, WebServer) {
     let machine = Machine::with("1.0.0").unwrap();
     machine.berth(["policy", "set", "manual"]).good().unwrap();
     let web = WebServer::start(&machine).unwrap();
-    let words = ["1.0.0", "1.1.0", "1.2.0"].map(|v| ["--release", v]);
-    let words: Vec<&str> = ["publish"]
-        .into_iter()
-        .chain(words.into_iter().flatten())
-        .collect();
-    web.publish(&words).unwrap();
+    web.offer(&["1.0.0", "1.1.0", "1.2.0"]).unwrap();
     let url = web.url();
     machine
         .berth(["channel", "set", &url, "--allow-http"])
@@ -132,9 +127,7 @@ fn the_first_install_comes_from_the_channel_when_the_fingerprint_is_confirmed() 
     let machine = Machine::without_trust(Engine::shared().unwrap()).unwrap();
     machine.engine.forget_images().unwrap();
     let web = WebServer::start(&machine).unwrap();
-    let words = ["1.0.0", "1.1.0", "1.2.0"].map(|v| ["--release", v]);
-    let words = ["publish"].into_iter().chain(words.into_iter().flatten());
-    web.publish(&words.collect::<Vec<_>>()).unwrap();
+    web.offer(&["1.0.0", "1.1.0", "1.2.0"]).unwrap();
     let url = web.url();
     let set = ["channel", "set", &url, "--allow-http"];
 

@@ -22,12 +22,7 @@ fn attacked() -> (Machine, WebServer, Hostile) {
     let machine = Machine::with("1.0.0").unwrap();
     machine.berth(["policy", "set", "manual"]).good().unwrap();
     let web = WebServer::start(&machine).unwrap();
-    let words = ["1.0.0", "1.1.0", "1.2.0"].map(|v| ["--release", v]);
-    let words: Vec<&str> = ["publish"]
-        .into_iter()
-        .chain(words.into_iter().flatten())
-        .collect();
-    web.publish(&words).unwrap();
+    web.offer(&["1.0.0", "1.1.0", "1.2.0"]).unwrap();
     let line = Client::new(machine.engine.netns(), PORT);
     let hostile = Hostile::start(&line, PORT, &web.file("")).unwrap();
     (machine, web, hostile)

@@ -78,6 +78,14 @@ fn an_update_and_one_that_goes_back_are_told() {
     let said = back["summary"].as_str().unwrap();
     let why = failure["summary"].as_str().unwrap().trim_end_matches('.');
     assert!(said.contains(why), "{said}");
+
+    // Updates may begin by themselves as long as somebody is told.
+    machine.berth(["policy", "set", "auto"]).good().unwrap();
+    let last = machine.berth(["notify", "remove", "program"]);
+    assert_eq!(last.refusal(), "policy-silent", "{}", last.text);
+    machine.berth(["policy", "set", "notify"]).good().unwrap();
+    let gone = machine.berth(["notify", "remove", "program"]);
+    assert_eq!(gone.code, 0, "{}", gone.text);
 }
 
 #[test]

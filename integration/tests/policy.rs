@@ -25,12 +25,6 @@ fn window(from: &str, to: &str) -> String {
     format!("{}-{}", clock(from).trim(), clock(to).trim())
 }
 
-fn publish(web: &WebServer, versions: &[&str]) {
-    let words = versions.iter().flat_map(|v| ["--release", v]);
-    let words: Vec<&str> = ["publish"].into_iter().chain(words).collect();
-    web.publish(&words).unwrap();
-}
-
 fn policy(machine: &Machine) -> Value {
     machine.berth(["policy"]).good().unwrap()
 }
@@ -51,7 +45,7 @@ fn over_a_line_that_is_cut_200_times_it_updates_in_its_window_and_fetches_nothin
     machine.berthd.forget_fetched().unwrap();
     machine.berthd.start().unwrap();
     let web = WebServer::start(&machine).unwrap();
-    publish(&web, &["1.0.0", "1.1.0", "1.2.0"]);
+    web.offer(&["1.0.0", "1.1.0", "1.2.0"]).unwrap();
     let line = Client::new(machine.engine.netns(), LINE);
     // 40 MB, so the last cut comes before the last byte.
     let cutter = Cutter::start(&line, LINE, channel::PORT, CUTS, 360_000).unwrap();
@@ -108,7 +102,7 @@ fn over_a_line_that_is_cut_200_times_it_updates_in_its_window_and_fetches_nothin
 fn what_failed_here_or_was_left_by_hand_is_not_taken_again() {
     let machine = Machine::with("1.1.0").unwrap();
     let web = WebServer::start(&machine).unwrap();
-    publish(&web, &["1.1.0", "1.2.0"]);
+    web.offer(&["1.1.0", "1.2.0"]).unwrap();
     let words = ["policy", "set", "auto", "--silent", "--soak", "0h"];
     let always = ["--window", "daily 00:00-24:00", "--every", "15m"];
     machine
@@ -132,7 +126,7 @@ fn what_failed_here_or_was_left_by_hand_is_not_taken_again() {
     assert_eq!(left["intent"], Value::Null, "{left:#}");
 
     // A newer one is another matter; its frontend never becomes healthy.
-    publish(&web, &["1.3.1"]);
+    web.offer(&["1.3.1"]).unwrap();
     machine.berth(["channel", "check"]).good().unwrap();
     let held = |p: &Value| {
         let held = p["held"].as_array().unwrap().iter();

@@ -47,7 +47,12 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                     return Err(found.refusal());
                 }
             }
-            None if all.contains_key(name) => {}
+            None if all.contains_key(name) => {
+                // The last one that is told goes only where the policy does not rely on him.
+                if all.len() == 1 {
+                    store.policy().map_err(internal)?.check(false)?;
+                }
+            }
             None => return Err(no_such(name)),
         }
         store.set_receiver(name, receiver).map_err(internal)?;

@@ -110,7 +110,8 @@ pub(super) fn left_by_hand(runs: &[Run]) -> BTreeMap<Version, String> {
                 left.entry(from.clone())
                     .or_insert_with(|| format!("on {day} an admin went back from it"));
             }
-            _ => taken.push(run.plan.to.clone()),
+            (PlanKind::Install | PlanKind::Update, _) => taken.push(run.plan.to.clone()),
+            (PlanKind::Rollback | PlanKind::Reconfigure, _) => {}
         }
     }
     left

@@ -17,6 +17,7 @@ use crate::api::{ApplyRequest, PlanRequest, Result, internal};
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::preflight;
+use crate::release::download::{Backoff, Real, Timing};
 use crate::release::import;
 use crate::schedule::{Intent, Mode, Policy, Reason};
 use crate::update::plan::PlanKind;
@@ -152,13 +153,16 @@ impl<E: Engine, H: Host> Appliance<E, H> {
                 policy.every().saturating_sub(spread(policy.every() / 8))
             }
             Err(refusal) => {
-                let longest = AGAIN
-                    .saturating_mul(1 << timer.failures.min(16))
-                    .min(policy.every());
+                let backoff = Backoff {
+                    first: AGAIN,
+                    most: policy.every(),
+                    ..Backoff::default()
+                };
+                let pause = backoff.pause(timer.failures, Real::default().random());
                 timer.failures = timer.failures.saturating_add(1);
                 self.tell_lost(&refusal, timer.failures);
                 log::warn!(CODE = refusal.code.to_string(); "the channel was asked in vain: {refusal}");
-                longest / 2 + spread(longest / 2)
+                pause.max(SHORTEST)
             }
         };
         timer.due = self.0.host.monotonic() + pause;
@@ -282,8 +286,11 @@ fn request(version: &Version) -> ApplyRequest {
 
 /// A random part of a time.
 fn spread(longest: Duration) -> Duration {
-    let mut bytes = [0; 4];
-    // Without randomness machines are only less spread.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    longest.mul_f64(f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX))
+    // The first and only round of a backoff: full jitter.
+    let backoff = Backoff {
+        first: longest,
+        most: longest,
+        ..Backoff::default()
+    };
+    backoff.pause(0, Real::default().random())
 }

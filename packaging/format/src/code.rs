@@ -135,7 +135,7 @@ codes! {
     MirrorRedirect "mirror-redirect" Input "a mirror sends on to where Berth does not go" "Set the place itself as a mirror, if you trust it.";
     MirrorCertificate "mirror-certificate" Trust "a mirror's certificate is not trusted" "Check this machine's clock; if a proxy of yours opens TLS, set its certificate file.";
     PolicyInvalid "policy-invalid" Usage "the update policy cannot be meant" "Mend it: `berth policy set --help`.";
-    PolicySilent "policy-silent" Usage "updates by themselves, and nobody would be told" "Set a notification first (`berth notify set`), or say --silent.";
+    PolicySilent "policy-silent" Usage "updates by themselves, and nobody would be told" "Set a notification (`berth notify set`), or say that it is meant: `berth policy set --silent`.";
     ChannelMissing "channel-missing" Conflict "no channel is followed" "Run `berth channel set URL`.";
 
     NotifySettings "notify-settings" Usage "what is set for notifications cannot be used" "Mend the setting or the file that it names, then try again.";
