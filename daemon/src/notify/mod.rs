@@ -21,12 +21,15 @@
 //!    characters, a program gets it as JSON and not as arguments, and there is no shell.
 //! 6. A program that somebody else can write would be root's: it is refused, with each of the
 //!    folders above it ([`program`]).
-//! 7. Endless answers: read up to a few KiB, under one deadline. No redirect is followed.
+//! 7. Endless answers of a web server or a program: read up to a few KiB, under one deadline. No
+//!    redirect is followed.
 //! 8. Plain text on the way: `http://` and unencrypted mail only where the admin says so, a
 //!    password never.
 //!
 //! What is not done: a receiver may be anywhere, also in the customer's own network, because the
 //! admin chose it.
+//! The answers of a mail server are bounded by time alone (lettre keeps a line as long as it comes):
+//! one that is hostile, or a line to it without TLS, can cost memory for ten seconds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
