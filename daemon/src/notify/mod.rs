@@ -29,7 +29,7 @@
 //! What is not done: a receiver may be anywhere, also in the customer's own network, because the
 //! admin chose it.
 //! The answers of a mail server are bounded by time alone (lettre keeps a line as long as it comes):
-//! one that is hostile, or a line to it without TLS, can cost memory for ten seconds.
+//! one that is hostile, or a line to it without TLS, can cost memory for a minute.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
